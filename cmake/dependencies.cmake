@@ -1,0 +1,21 @@
+# Libraries from outside; docs/dependencies.md gives the reason for each.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+
+function(dragoman_find name package)
+    pkg_check_modules(${name} REQUIRED IMPORTED_TARGET ${package})
+endfunction()
+
+dragoman_find(zmq libzmq>=4.3)
+dragoman_find(protobuf-c libprotobuf-c>=1.4)
+dragoman_find(lz4 liblz4)
+dragoman_find(xxhash libxxhash)
+dragoman_find(websockets libwebsockets>=4.1)
+dragoman_find(jansson jansson)
+dragoman_find(sndfile sndfile)
+dragoman_find(soxr soxr)
+dragoman_find(sentencepiece sentencepiece)
+dragoman_find(espeak-ng espeak-ng)
+dragoman_find(curl libcurl)
+dragoman_find(zip libzip)
+dragoman_find(cmocka cmocka)

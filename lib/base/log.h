@@ -1,0 +1,31 @@
+/*
+ * log.h - one line an event: text on a terminal, JSON otherwise
+ *
+ * Lines go to standard error, whole, from any thread. A line carries the time, the level, the
+ * process's name, the thread's trace id when one is set, and the message.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stdbool.h>
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+
+/** Name the process and choose what is written. Before this: INFO, AUTO, no name. */
+void log_init(const char *process, enum log_level level, enum log_format format);
+
+/** "debug", "info", "warn", "error". @return 0; -EINVAL */
+int log_level_parse(const char *text, enum log_level *out);
+
+/** Trace id of the calls that this thread works on, copied; NULL: none. */
+void log_set_trace(const char *trace_id);
+
+void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
+#define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)
+#define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,111 @@
+/*
+ * channel.h - the caller's side: a connection to a broker (or straight to a server), and calls on it
+ *
+ * A channel may be used from any number of threads; one thread of its own owns the socket. It
+ * connects in the background and reconnects by itself with jittered backoff. Every call ends with
+ * exactly one status, whatever dies: lost connections and missed heartbeats end it UNAVAILABLE.
+ */
+#ifndef MESH_CHANNEL_H
+#define MESH_CHANNEL_H
+
+#include "base/status.h"
+#include "mesh/metadata.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mesh_channel;
+struct mesh_stream;
+
+struct mesh_channel_options {
+    const char *endpoint; /* "tcp://host:5601", "ipc:///run/dragoman/broker", "inproc://broker" */
+    const char *name;     /* for people: "gateway" */
+    void *context; /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
+    size_t max_message_bytes; /* 0: 32 MiB */
+};
+
+/** @return 0 (not yet connected: calls wait or fail as their options say); -EINVAL; -ENOMEM */
+int mesh_channel_create(const struct mesh_channel_options *options, struct mesh_channel **out);
+/** Ends all its calls CANCELLED. Streams must be destroyed before. */
+void mesh_channel_destroy(struct mesh_channel **channel);
+/** Whether a session with the peer stands at this moment. */
+bool mesh_channel_connected(const struct mesh_channel *channel);
+
+struct mesh_call_options {
+    int64_t timeout_ms;   /* from now; 0: none */
+    const char *selector; /* "lang=en,model=tiny.en": which workers may serve; NULL: any */
+    const char *tenant;   /* whose share of the queue pays; NULL: the default tenant */
+    const struct mesh_metadata *metadata;
+    bool wait_for_ready;  /* wait for a worker until the deadline instead of UNAVAILABLE at once */
+    bool idempotent;      /* may be sent again when its worker dies */
+    bool compress;        /* try lz4 on large messages (text; audio does not shrink) */
+    const char *trace_id; /* 32 hex digits; NULL: the channel draws one */
+};
+
+/**
+ * One request, one response. Blocks.
+ *
+ * @param service   descriptor, e.g. &dragoman__translate__v1__translator__descriptor
+ * @param method    "Translate"
+ * @param options   NULL: defaults
+ * @param response  on STATUS_OK the message, freed with protobuf_c_message_free_unpacked(); else NULL
+ * @param status    how it ended, always filled
+ * @return 0 when status->code is STATUS_OK; -EREMOTEIO otherwise; -EINVAL for an unknown method
+ */
+int mesh_unary(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
+               const char *method, const ProtobufCMessage *request,
+               const struct mesh_call_options *options, ProtobufCMessage **response,
+               struct status *status);
+
+/**
+ * Start a call of any kind. Never blocks.
+ *
+ * Write any number of messages (one for a unary or server-streaming method), say mesh_stream_finish(),
+ * read until -ENODATA, look at the status, destroy. Reading and writing may happen on two threads.
+ */
+int mesh_stream_open(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
+                     const char *method, const struct mesh_call_options *options,
+                     struct mesh_stream **out);
+
+/**
+ * Call `notify` from the channel's thread whenever a read or write that would have blocked may go on,
+ * and at the end. It must not block nor call into the mesh: wake your own loop there.
+ */
+void mesh_stream_on_event(struct mesh_stream *stream, void (*notify)(void *arg), void *arg);
+
+/**
+ * Send one message.
+ *
+ * @param wait_ms  how long to wait for credit; 0: not at all; -1: until the call ends
+ * @return 0; -EAGAIN without credit in time; -EPIPE when the call is over (read its status);
+ *         -EMSGSIZE when larger than the channel allows (the call goes on); -EINVAL after finish
+ */
+int mesh_stream_write(struct mesh_stream *stream, const ProtobufCMessage *message, int wait_ms);
+
+/** No more messages from this side. @return 0; -EPIPE */
+int mesh_stream_finish(struct mesh_stream *stream);
+
+/**
+ * Receive one message.
+ *
+ * @param wait_ms  as for mesh_stream_write()
+ * @param message  the caller's, freed with protobuf_c_message_free_unpacked(); untouched unless 0
+ * @return 0; -EAGAIN; -ENODATA when the call is over and nothing is left to read
+ */
+int mesh_stream_read(struct mesh_stream *stream, ProtobufCMessage **message, int wait_ms);
+
+/** How the call ended. @return true when it has (the status is filled); false while it runs */
+bool mesh_stream_status(const struct mesh_stream *stream, struct status *status);
+
+/** The worker's initial metadata (after the first read) and trailers (after the end); borrowed. */
+const struct mesh_metadata *mesh_stream_initial_metadata(struct mesh_stream *stream);
+const struct mesh_metadata *mesh_stream_trailers(struct mesh_stream *stream);
+
+/** End the call here and at the worker. Reads give -ENODATA at once, the status is CANCELLED. */
+void mesh_stream_cancel(struct mesh_stream *stream);
+
+/** Cancels a running call. */
+void mesh_stream_destroy(struct mesh_stream **stream);
+
+#endif
