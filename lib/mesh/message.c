@@ -1,0 +1,321 @@
+#include "mesh/message.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROUTING_ID_BYTES 5     /* a zero and 32 bits, as ROUTER draws them */
+#define FRAME_SLACK (64 << 10) /* header and Meta, beside the body */
+
+/* ---- building -------------------------------------------------------------------------------- */
+
+/* Pack into memory of its own, for lz4 to read. NULL when memory is out. */
+static uint8_t *pack_aside(const ProtobufCMessage *body, size_t size, uint8_t **room)
+{
+    uint8_t *packed = malloc(2 * size + 1);
+
+    if (!packed)
+        return NULL;
+    protobuf_c_message_pack(body, packed);
+    *room = packed + size;
+    return packed;
+}
+
+static int place_body(struct mesh_message *out, uint8_t *inline_at, const ProtobufCMessage *body,
+                      const uint8_t *packed, size_t size)
+{
+    uint8_t *at = inline_at;
+
+    if (!at) {
+        if (zmq_msg_init_size(&out->body, size) < 0)
+            return -ENOMEM;
+        out->has_body = true;
+        at = zmq_msg_data(&out->body);
+    }
+    if (packed)
+        memcpy(at, packed, size);
+    else
+        protobuf_c_message_pack(body, at);
+    return 0;
+}
+
+static int assemble(struct mesh_header *header, const mesh_meta *meta, const ProtobufCMessage *body,
+                    const uint8_t *packed, size_t body_size, struct mesh_message *out)
+{
+    bool in_line = (header->flags & MESH_INLINE) != 0;
+    size_t size = MESH_HEADER_BYTES + header->meta_bytes + (in_line ? body_size : 0);
+    uint8_t *at;
+
+    out->next = NULL;
+    out->peer = 0;
+    out->has_body = false;
+    if (zmq_msg_init_size(&out->first, size) < 0)
+        return -ENOMEM;
+    at = zmq_msg_data(&out->first);
+    mesh_header_encode(header, at);
+    at += MESH_HEADER_BYTES;
+    if (meta)
+        at += protobuf_c_message_pack(&meta->base, at);
+    if (body && place_body(out, in_line ? at : NULL, body, packed, body_size) < 0) {
+        zmq_msg_close(&out->first);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int mesh_message_build(const struct mesh_header *header, const mesh_meta *meta,
+                       const ProtobufCMessage *body, bool compress, struct mesh_message *out)
+{
+    struct mesh_header full = *header;
+    size_t meta_size = meta ? protobuf_c_message_get_packed_size(&meta->base) : 0;
+    size_t size = body ? protobuf_c_message_get_packed_size(body) : 0;
+    uint8_t *packed = NULL;
+    uint8_t *room = NULL;
+    size_t shrunk = 0;
+    int err;
+
+    if (meta_size > MESH_META_MAX || size > UINT32_MAX)
+        return -EMSGSIZE;
+    full.flags &= (uint16_t) ~(MESH_MESSAGE | MESH_INLINE | MESH_LZ4);
+    full.meta_bytes = (uint32_t)meta_size;
+    full.body_bytes = (uint32_t)size;
+    if (compress && body) {
+        packed = pack_aside(body, size, &room);
+        if (!packed)
+            return -ENOMEM;
+        shrunk = mesh_body_compress(packed, size, room);
+    }
+    if (shrunk > 0) {
+        full.flags |= MESH_LZ4;
+        size = shrunk;
+    }
+    if (body)
+        full.flags |= size <= MESH_INLINE_MAX ? MESH_MESSAGE | MESH_INLINE : MESH_MESSAGE;
+    err = assemble(&full, meta, body, shrunk > 0 ? room : packed, size, out);
+    free(packed);
+    return err;
+}
+
+void mesh_message_set_header(struct mesh_message *message, const struct mesh_header *header)
+{
+    mesh_header_encode(header, zmq_msg_data(&message->first));
+}
+
+void mesh_message_frame(struct mesh_message *message, struct mesh_frame *out)
+{
+    mesh_frame_decode(zmq_msg_data(&message->first), zmq_msg_size(&message->first),
+                      message->has_body ? zmq_msg_data(&message->body) : NULL,
+                      message->has_body ? zmq_msg_size(&message->body) : 0, out);
+}
+
+size_t mesh_message_bytes(struct mesh_message *message)
+{
+    return zmq_msg_size(&message->first) + (message->has_body ? zmq_msg_size(&message->body) : 0);
+}
+
+void mesh_message_close(struct mesh_message *message)
+{
+    zmq_msg_close(&message->first);
+    if (message->has_body)
+        zmq_msg_close(&message->body);
+    message->has_body = false;
+}
+
+/* ---- receiving ------------------------------------------------------------------------------- */
+
+static int recv_part(void *socket, zmq_msg_t *part)
+{
+    int rc;
+
+    zmq_msg_init(part);
+    do
+        rc = zmq_msg_recv(part, socket, ZMQ_DONTWAIT);
+    while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
+/* The rest of a message with too many parts. */
+static void drop_rest(void *socket)
+{
+    zmq_msg_t part;
+    bool more = true;
+
+    while (more && recv_part(socket, &part) == 0) {
+        more = zmq_msg_more(&part);
+        zmq_msg_close(&part);
+    }
+}
+
+static int recv_routing_id(void *socket, uint32_t *peer)
+{
+    zmq_msg_t part;
+    int err = recv_part(socket, &part);
+
+    if (err < 0)
+        return err;
+    if (zmq_msg_size(&part) == ROUTING_ID_BYTES && zmq_msg_more(&part))
+        memcpy(peer, (const uint8_t *)zmq_msg_data(&part) + 1, sizeof(*peer));
+    else
+        err = -EBADMSG;
+    if (err < 0 && zmq_msg_more(&part))
+        drop_rest(socket);
+    zmq_msg_close(&part);
+    return err;
+}
+
+int mesh_message_recv(void *socket, enum mesh_socket_kind kind, struct mesh_message *out,
+                      struct mesh_frame *frame)
+{
+    int err;
+
+    out->next = NULL;
+    out->peer = 0;
+    out->has_body = false;
+    if (kind == MESH_ROUTER) {
+        err = recv_routing_id(socket, &out->peer);
+        if (err < 0)
+            return err;
+    }
+    err = recv_part(socket, &out->first);
+    if (err < 0)
+        return err;
+    if (zmq_msg_more(&out->first)) {
+        err = recv_part(socket, &out->body);
+        if (err < 0)
+            goto fail;
+        out->has_body = true;
+        if (zmq_msg_more(&out->body)) {
+            drop_rest(socket);
+            err = -EBADMSG;
+            goto fail;
+        }
+    }
+    err = mesh_frame_decode(zmq_msg_data(&out->first), zmq_msg_size(&out->first),
+                            out->has_body ? zmq_msg_data(&out->body) : NULL,
+                            out->has_body ? zmq_msg_size(&out->body) : 0, frame);
+    if (err == 0)
+        return 0;
+fail:
+    mesh_message_close(out);
+    return err;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+static int send_part(void *socket, zmq_msg_t *part, int flags)
+{
+    int rc;
+
+    do
+        rc = zmq_msg_send(part, socket, flags | ZMQ_DONTWAIT);
+    while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : 0;
+}
+
+static int send_routing_id(void *socket, uint32_t peer)
+{
+    zmq_msg_t part;
+    uint8_t *data;
+    int err;
+
+    zmq_msg_init_size(&part, ROUTING_ID_BYTES); /* small enough to need no memory */
+    data = zmq_msg_data(&part);
+    data[0] = 0;
+    memcpy(data + 1, &peer, sizeof(peer));
+    err = send_part(socket, &part, ZMQ_SNDMORE);
+    if (err < 0)
+        zmq_msg_close(&part);
+    return err;
+}
+
+int mesh_message_send(void *socket, enum mesh_socket_kind kind, struct mesh_message *message)
+{
+    int err;
+
+    if (kind == MESH_ROUTER) {
+        err = send_routing_id(socket, message->peer);
+        if (err < 0)
+            return err;
+    }
+    err = send_part(socket, &message->first, message->has_body ? ZMQ_SNDMORE : 0);
+    if (err < 0)
+        return err;
+    if (message->has_body)
+        err = send_part(socket, &message->body, 0);
+    message->has_body = false;
+    return err;
+}
+
+/* ---- sockets --------------------------------------------------------------------------------- */
+
+static int set_option(void *socket, int option, int value)
+{
+    return zmq_setsockopt(socket, option, &value, sizeof(value));
+}
+
+void *mesh_socket_open(void *context, enum mesh_socket_kind kind, size_t max_message_bytes)
+{
+    void *socket = zmq_socket(context, kind == MESH_ROUTER ? ZMQ_ROUTER : ZMQ_DEALER);
+    int64_t max_frame = (int64_t)max_message_bytes + FRAME_SLACK;
+
+    if (!socket)
+        return NULL;
+    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_frame, sizeof(max_frame));
+    set_option(socket, ZMQ_LINGER, 0);
+    set_option(socket, ZMQ_SNDHWM, 4096);
+    set_option(socket, ZMQ_RCVHWM, 4096);
+    set_option(socket, ZMQ_HANDSHAKE_IVL, 3000);
+    set_option(socket, ZMQ_BACKLOG, 1024);
+    if (kind == MESH_ROUTER) {
+        set_option(socket, ZMQ_ROUTER_MANDATORY, 1);
+    } else {
+        set_option(socket, ZMQ_IMMEDIATE, 1);
+        set_option(socket, ZMQ_CONNECT_TIMEOUT, 2000);
+        set_option(socket, ZMQ_RECONNECT_IVL, 50);
+        set_option(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
+    }
+    return socket;
+}
+
+/* ---- unpacking ------------------------------------------------------------------------------- */
+
+int mesh_frame_unpack(const struct mesh_frame *frame, const ProtobufCMessageDescriptor *type,
+                      size_t max_message_bytes, ProtobufCMessage **out)
+{
+    const uint8_t *packed = frame->body;
+    uint8_t *room = NULL;
+    size_t size = frame->header.body_bytes;
+    ProtobufCMessage *message = NULL;
+    int err = -EBADMSG;
+
+    if (!packed)
+        return -EBADMSG;
+    if (size > max_message_bytes)
+        return -EMSGSIZE;
+    if (frame->header.flags & MESH_LZ4) {
+        room = malloc(size + 1);
+        if (!room)
+            return -ENOMEM;
+        if (mesh_body_expand(frame->body, frame->body_size, room, size) < 0)
+            goto done;
+        packed = room;
+    }
+    message = protobuf_c_message_unpack(type, NULL, size, packed);
+    if (message) {
+        *out = message;
+        err = 0;
+    }
+done:
+    free(room);
+    return err;
+}
+
+int mesh_meta_unpack(const struct mesh_frame *frame, mesh_meta **out)
+{
+    mesh_meta *meta = dragoman__mesh__v1__meta__unpack(NULL, frame->header.meta_bytes, frame->meta);
+
+    if (!meta)
+        return -EBADMSG;
+    *out = meta;
+    return 0;
+}
