@@ -1,8 +1,9 @@
 /*
  * config.h - one table gives a process its flags, environment variables, --help and checks
  *
- * The flag "--queue-limit" and the variable DRAGOMAN_QUEUE_LIMIT are the same option; the flag wins.
- * Values are checked against the table before anything runs.
+ * The flag "--queue-limit" and the variable DRAGOMAN_QUEUE_LIMIT are the same option; the flag wins,
+ * and an empty variable counts as none. Values are checked against the table before anything runs.
+ * Operands may stand between the flags; "--" ends the flags.
  */
 #ifndef BASE_CONFIG_H
 #define BASE_CONFIG_H
@@ -27,6 +28,7 @@ struct config_list {
     const char *items[CONFIG_LIST_MAX];
 };
 
+/* An option without a value pointer is a heading of --help, its text in `help`. */
 struct config_option {
     const char *name; /* "queue-limit" */
     enum config_type type;
@@ -42,13 +44,15 @@ struct config_spec {
     const char *summary;  /* one sentence */
     const char *operands; /* what follows the flags, "FILE"; NULL: nothing may */
     const struct config_option *const
-        *tables; /* arrays of options, each ended by a NULL name; NULL ends */
+        *tables;   /* arrays of options, each ended by a NULL name; NULL ends */
+    bool commands; /* the first operand ends the flags: what follows it is that command's */
 };
 
 /**
  * Read environment, then flags. Handles --help and --version (prints, *exit_status = 0).
  *
- * @param first_operand  index in argv of what follows the flags; argc when nothing does
+ * @param argv           reordered: flags first, operands last
+ * @param first_operand  index in argv of the first operand; argc when there is none
  * @param exit_status    set when the return is not 0: 0 after --help, 2 after bad usage (already
  *                       explained on standard error: the option, the value, what is allowed)
  * @return 0 to go on; 1 to leave with *exit_status
