@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 struct language {
-    const char *code; /* ISO 639-1, "en"; ISO 639-3 where there is none */
+    const char *code;  /* ISO 639-1, "en"; ISO 639-3 where there is none */
     const char *code3; /* ISO 639-3, "eng" */
     const char *name;  /* "English" */
 };

@@ -11,6 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define UTF8_REPLACEMENT 0xFFFDu
 
 /** Bytes of the longest valid start of text; `size` when all of it is valid. */
@@ -41,5 +45,9 @@ bool utf8_is_digit(uint32_t code_point); /* ASCII, Arabic-Indic, full width, Dev
 /** Letters that have two cases: Latin, Greek, Cyrillic, Armenian, Georgian. */
 bool utf8_is_upper(uint32_t code_point);
 bool utf8_is_lower(uint32_t code_point);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
