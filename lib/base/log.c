@@ -42,6 +42,18 @@ int log_level_parse(const char *text, enum log_level *out)
     return -EINVAL;
 }
 
+int log_format_parse(const char *text, enum log_format *out)
+{
+    static const char *const FORMATS[] = {"auto", "text", "json"};
+
+    for (int i = LOG_FORMAT_AUTO; i <= LOG_FORMAT_JSON; i++)
+        if (strcmp(text, FORMATS[i]) == 0) {
+            *out = (enum log_format)i;
+            return 0;
+        }
+    return -EINVAL;
+}
+
 void log_set_trace(const char *trace_id)
 {
     snprintf(trace, sizeof(trace), "%s", trace_id ? trace_id : "");

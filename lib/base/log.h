@@ -17,6 +17,8 @@ void log_init(const char *process, enum log_level level, enum log_format format)
 
 /** "debug", "info", "warn", "error". @return 0; -EINVAL */
 int log_level_parse(const char *text, enum log_level *out);
+/** "auto", "text", "json". @return 0; -EINVAL */
+int log_format_parse(const char *text, enum log_format *out);
 
 /** Trace id of the calls that this thread works on, copied; NULL: none. */
 void log_set_trace(const char *trace_id);
