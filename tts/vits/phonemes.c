@@ -1,0 +1,242 @@
+#include "tts/vits/phonemes.h"
+
+#include "base/buffer.h"
+#include "text/utf8.h"
+#include "tts/espeak/library.h"
+
+#include <errno.h>
+#include <espeak-ng/speak_lib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uchar.h>
+#include <utf8proc.h>
+
+/* IPA of one call stays far below; the bound is for texts that were not split before. */
+#define PHONEMES_MAX_BYTES (16u << 20)
+
+/*
+ * What ends a clause for espeak-ng, by the mark that voices were trained with. Marks that may stand
+ * without a space after them ("…", "。") end clauses too, but leave no mark: so it was in training.
+ */
+static const struct {
+    char mark;
+    bool sentence;
+    const char32_t *characters;
+} terminators[] = {
+    {',', false,
+     U",\u055d\u060c\u0702\u07f8\u0f14\u1363\u1802\u1808\u2e32\u2e34\u2e41\ufe10\ufe11"
+     U"\ufe50\ufe51\uff64"},
+    {'.', true,
+     U".\u06d4\u0701\u0704\u1362\u166e\u1803\u1809\u2cf9\u2cfe\u2e33\u2e3c\ufe12\ufe52"
+     U"\uff61"},
+    {'?', true, U"?\u037e\u061f\u0709\u1367\u1945\u2047\u2753\u2754\u2cfa\u2cfb\ufe16\ufe56"},
+    {'!', true, U"!\u0703\u07f9\u1944\u203c\u2755\u2757\u2762\u2763\ufe15\ufe57"},
+    {':', false, U":\u0706\u0707\u1365\u1366\u1804\u2982\ufe13\ufe55"},
+    {';', false,
+     U";\u0387\u061b\u0708\u1364\u2013\u2014\u204f\u2e35\u2e3a\u2e3b\ufe14\ufe31\ufe32"
+     U"\ufe54"},
+    {'\0', true,
+     U"\u0589\u0700\u0964\u0965\u0df4\u0f0d\u0f0e\u10fb\u1368\u2029\u3002\uff01\uff0e"
+     U"\uff1f"},
+    {'\0', false,
+     U"\u00a1\u00bf\u1801\u2026\u22ee\u22ef\u22f0\u22f1\u3001\ufe19\uff0c\uff1a"
+     U"\uff1b"},
+};
+
+/* @return the row of `terminators`; -1 */
+static int terminator_of(uint32_t c)
+{
+    for (size_t i = 0; i < sizeof(terminators) / sizeof(*terminators); i++)
+        for (const char32_t *t = terminators[i].characters; *t; t++)
+            if (*t == c)
+                return (int)i;
+    return -1;
+}
+
+/* What may stand between the mark and the next clause. */
+static bool closes(uint32_t c)
+{
+    switch (utf8proc_category((utf8proc_int32_t)c)) {
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
+        return true;
+    default:
+        return c == '"' || c == '\'' || c == '`' || utf8_is_space(c);
+    }
+}
+
+/* The character before `at`. */
+static uint32_t character_before(const char *text, size_t *at)
+{
+    uint32_t c = 0;
+    size_t from = utf8_previous(text, *at);
+
+    utf8_decode(text + from, *at - from, &c);
+    *at = from;
+    return c;
+}
+
+int vits_clause_end(const char *text, size_t size, int more, char *mark)
+{
+    size_t at = size, next = size, dots = 0;
+    int found = -1, row = 0;
+    uint32_t c = 0;
+
+    *mark = '\0';
+    if (more && next) {
+        c = character_before(text, &next);
+        if (!closes(c) && terminator_of(c) < 0)
+            at = next; /* the first character of the next clause */
+    }
+    for (next = at; next && closes(character_before(text, &next)); at = next)
+        ;
+    /* Of several marks the first counts; three full stops are an ellipsis. */
+    while (at && row >= 0) {
+        c = character_before(text, &at);
+        row = terminator_of(c);
+        if (row >= 0)
+            found = row;
+        dots += row >= 0 && c == '.';
+    }
+    if (found < 0)
+        return true;
+    if (terminators[found].mark == '.' && dots >= 3)
+        return false;
+    *mark = terminators[found].mark;
+    return terminators[found].sentence;
+}
+
+/* IPA without "(en)", "(pt)": where espeak-ng switches languages. */
+static int append_ipa(struct buffer *out, const char *ipa)
+{
+    while (*ipa) {
+        const char *open = strchr(ipa, '('), *close = open ? strchr(open, ')') : NULL;
+        size_t n;
+
+        if (!close || close == open + 1) {
+            n = strlen(ipa);
+            close = NULL;
+        } else {
+            n = (size_t)(open - ipa);
+        }
+        if (buffer_append(out, ipa, n) < 0)
+            return -ENOMEM;
+        if (!close)
+            break;
+        ipa = close + 1;
+    }
+    return 0;
+}
+
+static int append_mark(struct buffer *out, char mark)
+{
+    const char text[2] = {mark, ' '};
+
+    if (!mark)
+        return 0;
+    return buffer_append(out, text, strchr(",:;", mark) ? 2 : 1);
+}
+
+/* Take what the buffer holds as one more sentence. */
+static int add_sentence(struct buffer *ipa, char ***sentences, size_t *n)
+{
+    char **more, *decomposed;
+    int err = -ENOMEM;
+
+    if (ipa->size == 0)
+        return 0;
+    if (buffer_append(ipa, "", 1) < 0)
+        return -ENOMEM;
+    decomposed = (char *)utf8proc_NFD(ipa->data);
+    buffer_fini(ipa);
+    buffer_init(ipa, PHONEMES_MAX_BYTES);
+    if (!decomposed)
+        return -ENOMEM;
+    more = realloc(*sentences, (*n + 1) * sizeof(*more));
+    if (more) {
+        *sentences = more;
+        more[(*n)++] = decomposed;
+        decomposed = NULL;
+        err = 0;
+    }
+    free(decomposed);
+    return err;
+}
+
+/* One clause. @return whether it ends a sentence; -ENOMEM */
+static int read_clause(const char **text, const char *end, struct buffer *out)
+{
+    const void *next = *text;
+    const char *ipa = espeak_TextToPhonemes(&next, espeakCHARS_UTF8, espeakPHONEMES_IPA);
+    const char *stop = next ? next : end;
+    char mark;
+    int ends;
+
+    /* The library may look past the end by its own terminator. */
+    stop = stop > end ? end : stop;
+    ends = vits_clause_end(*text, (size_t)(stop - *text), next != NULL, &mark);
+    *text = next;
+    if (!ipa || !*ipa)
+        return out->size > 0 && ends;
+    if (append_ipa(out, ipa) < 0 || append_mark(out, mark) < 0)
+        return -ENOMEM;
+    return ends;
+}
+
+int vits_phonemes_of(const char *voice, const char *text, char ***sentences, size_t *n)
+{
+    const char *end = text + strlen(text);
+    struct buffer ipa;
+    int err = espeak_library_open(), ends;
+
+    *sentences = NULL;
+    *n = 0;
+    if (err < 0)
+        return err;
+    buffer_init(&ipa, PHONEMES_MAX_BYTES);
+    espeak_library_lock();
+    err = espeak_library_set_voice(voice);
+    while (!err && text) {
+        ends = read_clause(&text, end, &ipa);
+        if (ends < 0)
+            err = ends;
+        else if (ends)
+            err = add_sentence(&ipa, sentences, n);
+    }
+    espeak_library_unlock();
+    if (!err)
+        err = add_sentence(&ipa, sentences, n);
+    buffer_fini(&ipa);
+    if (err < 0)
+        vits_phonemes_free(sentences, *n);
+    return err;
+}
+
+int vits_phonemes_of_text(const char *text, char ***sentences, size_t *n)
+{
+    struct buffer copy;
+    int err;
+
+    *sentences = NULL;
+    *n = 0;
+    buffer_init(&copy, PHONEMES_MAX_BYTES);
+    err = buffer_append(&copy, text, strlen(text));
+    if (!err)
+        err = add_sentence(&copy, sentences, n);
+    buffer_fini(&copy);
+    if (err < 0)
+        vits_phonemes_free(sentences, *n);
+    return err;
+}
+
+void vits_phonemes_free(char ***sentences, size_t n)
+{
+    for (size_t i = 0; *sentences && i < n; i++)
+        free((*sentences)[i]);
+    free(*sentences);
+    *sentences = NULL;
+}
