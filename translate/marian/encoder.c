@@ -1,0 +1,75 @@
+#include "translate/marian/encoder.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+struct encoder {
+    const struct marian_model *model;
+    struct marian_scratch *scratch;
+    const struct marian_batch *batch;
+    float *q, *k, *v, *mixed; /* (n_pieces, d) */
+};
+
+static void embed(const struct encoder *encoder, float *x)
+{
+    const struct marian_batch *batch = encoder->batch;
+    size_t d = encoder->model->d;
+
+    for (size_t i = 0; i < batch->n_sentences; i++)
+        for (size_t at = batch->starts[i]; at < batch->starts[i + 1]; at++)
+            marian_embed(encoder->model, &encoder->model->source, batch->pieces[at],
+                         at - batch->starts[i], x + at * d);
+}
+
+static int self_attention(const struct encoder *encoder, const struct marian_attention *layer,
+                          float *x)
+{
+    const struct marian_model *model = encoder->model;
+    const struct marian_batch *batch = encoder->batch;
+    size_t d = model->d, d_head = d / model->heads;
+    int err = 0;
+
+    marian_linear(model, encoder->scratch, &layer->q, x, batch->n_pieces, encoder->q);
+    marian_linear(model, encoder->scratch, &layer->k, x, batch->n_pieces, encoder->k);
+    marian_linear(model, encoder->scratch, &layer->v, x, batch->n_pieces, encoder->v);
+    for (size_t i = 0; i < batch->n_sentences && !err; i++) {
+        size_t at = batch->starts[i] * d, t = batch->starts[i + 1] - batch->starts[i];
+
+        err = compute_attention(model->compute, encoder->q + at, d, t, encoder->k + at,
+                                encoder->v + at, d, t, model->heads, d_head,
+                                1.0f / sqrtf((float)d_head), NULL, encoder->mixed + at);
+    }
+    if (!err)
+        marian_residual(model, encoder->scratch, &layer->o, &layer->norm, encoder->mixed,
+                        batch->n_pieces, x);
+    return err;
+}
+
+static int run_layers(const struct encoder *encoder, const volatile int *cancel, float *x)
+{
+    const struct marian_model *model = encoder->model;
+
+    embed(encoder, x);
+    for (size_t l = 0; l < model->n_encoder; l++) {
+        int err =
+            cancel && *cancel ? -ECANCELED : self_attention(encoder, &model->encoder[l].self, x);
+
+        if (err)
+            return err;
+        marian_ffn(model, encoder->scratch, &model->encoder[l].ffn, encoder->batch->n_pieces, x);
+    }
+    return 0;
+}
+
+int marian_encode(const struct marian_model *model, struct marian_scratch *scratch,
+                  const struct marian_batch *batch, const volatile int *cancel, float *x)
+{
+    size_t n = batch->n_pieces * model->d;
+    float *room = compute_alloc(sizeof(float) * 4 * n);
+    struct encoder encoder = {model, scratch, batch, room, room + n, room + 2 * n, room + 3 * n};
+    int err = room ? run_layers(&encoder, cancel, x) : -ENOMEM;
+
+    free(room);
+    return err;
+}
