@@ -40,6 +40,12 @@ struct asr_settings {
     const char *prompt;        /* or NULL */
     float no_speech_threshold; /* 0: 0.6 */
     bool word_times, without_timestamps, no_condition_on_previous_text;
+    const char *const *languages; /* (n_languages) candidates when `language` is empty; none: all */
+    size_t n_languages;
+    const char *keywords; /* words to favour, or NULL */
+    /** Recognise nothing before session_finish(): loudness is then measured over all of the audio, as
+     *  whole-file recognisers do, and memory grows with it (32 kB a second). */
+    bool whole_audio;
     const volatile int
         *cancel; /* non-zero: stop within one decoder step, -ECANCELED; may be NULL */
 };
@@ -62,12 +68,19 @@ struct asr_engine {
     const char *const *(*languages)(const struct asr_model *model);
     bool (*can_translate)(const struct asr_model *model);
 
+    /**
+     * Begin a stream. Settings are copied but for `cancel`.
+     * @return 0; -EINVAL for a language, task or temperature that the model does not offer; -ENOMEM
+     */
     int (*session_create)(struct asr_model *model, const struct asr_settings *settings,
                           const struct asr_events *events, struct asr_session **out);
-    /** Append audio, 16 kHz mono, full scale 1.0; recognises whenever a window is full. */
+    /** Append audio, 16 kHz mono, full scale 1.0; recognises whenever a window is full.
+     *  @return 0; -ECANCELED; -ENOMEM; what an event returned. After an error only destroy it. */
     int (*session_feed)(struct asr_session *session, const float *pcm, size_t n_samples);
     /** The audio is over: recognise the rest. */
     int (*session_finish)(struct asr_session *session);
+    /** Tokens decoded so far, all attempts. */
+    size_t (*session_tokens)(const struct asr_session *session);
     void (*session_destroy)(struct asr_session **session);
 
     /** Most probable first; `codes` and `probs` take up to `max`. @return how many; -errno */

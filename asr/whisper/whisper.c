@@ -1,0 +1,468 @@
+#include "asr/whisper/whisper.h"
+
+#include "asr/whisper/search.h"
+#include "asr/whisper/transcribe.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LEAD (MEL_WINDOW / 2) /* samples before a frame's centre */
+#define WINDOW WHISPER_WINDOW_FRAMES
+#define FRAMES_AT_ONCE 512 /* frames computed at a time */
+#define PCM_ROOM (FRAMES_AT_ONCE * MEL_HOP + MEL_WINDOW)
+
+static const float default_temperatures[] = {0, 0.2F, 0.4F, 0.6F, 0.8F, 1};
+
+struct asr_session {
+    struct asr_model *model;
+    struct asr_events events;
+    struct transcribe_options options;
+    struct transcribe_history history;
+    uint32_t *hotwords;
+    uint8_t *candidates; /* (n_languages of the vocabulary) whether detection may choose it */
+    bool whole_audio, announced;
+
+    /* Samples that frames yet to come need. The first LEAD mirror those behind the first sample. */
+    float pcm[PCM_ROOM];
+    size_t n_pcm;     /* in pcm[] */
+    size_t n_samples; /* received in all */
+    bool mirrored;
+
+    float *power;          /* (n_frames - first_frame, n_mels) */
+    size_t power_capacity; /* frames */
+    size_t first_frame, n_frames;
+    float loudest;
+    size_t seek; /* frame where the next window begins */
+};
+
+static void session_destroy(struct asr_session **session)
+{
+    struct asr_session *s = *session;
+
+    if (!s)
+        return;
+    transcribe_history_free(&s->history);
+    free(s->hotwords);
+    free(s->candidates);
+    free(s->power);
+    free(s);
+    *session = NULL;
+}
+
+static int choose_language(struct asr_session *s, const struct asr_settings *settings)
+{
+    const struct vocab *vocab = &s->model->vocab;
+
+    if (settings->language && *settings->language) {
+        s->options.language = vocab_language(vocab, settings->language);
+        return s->options.language ? 0 : -EINVAL;
+    }
+    if (!vocab->multilingual) {
+        s->options.language = &vocab->languages[0];
+        return 0;
+    }
+    s->candidates = calloc(vocab->n_languages, 1);
+    if (!s->candidates)
+        return -ENOMEM;
+    for (size_t i = 0; i < settings->n_languages; i++) {
+        const struct vocab_language *language = vocab_language(vocab, settings->languages[i]);
+
+        if (!language)
+            return -EINVAL;
+        s->candidates[language - vocab->languages] = 1;
+    }
+    if (settings->n_languages == 0)
+        memset(s->candidates, 1, vocab->n_languages);
+    return 0;
+}
+
+static int choose_temperatures(struct transcribe_options *options,
+                               const struct asr_settings *settings)
+{
+    const float *from = settings->n_temperatures ? settings->temperatures : default_temperatures;
+    size_t n = settings->n_temperatures
+                   ? settings->n_temperatures
+                   : sizeof(default_temperatures) / sizeof(default_temperatures[0]);
+
+    if (n > TRANSCRIBE_MAX_TEMPERATURES)
+        return -EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        if (!(from[i] >= 0 && from[i] <= 2))
+            return -EINVAL;
+        options->temperatures[i] = from[i];
+    }
+    options->n_temperatures = n;
+    return 0;
+}
+
+static int read_texts(struct asr_session *s, const struct asr_settings *settings)
+{
+    uint32_t *prompt = NULL;
+    size_t n = 0;
+    int err = 0;
+
+    if (settings->prompt && *settings->prompt) {
+        err = vocab_encode_prompt(&s->model->vocab, settings->prompt, &prompt, &n);
+        if (err == 0)
+            err = transcribe_remember(&s->history, prompt, n);
+        free(prompt);
+    }
+    if (err == 0 && settings->keywords && *settings->keywords) {
+        err = vocab_encode_prompt(&s->model->vocab, settings->keywords, &s->hotwords,
+                                  &s->options.n_hotwords);
+        s->options.hotwords = s->hotwords;
+    }
+    return err;
+}
+
+static int session_create(struct asr_model *model, const struct asr_settings *settings,
+                          const struct asr_events *events, struct asr_session **out)
+{
+    struct asr_session *s;
+    int err;
+
+    if (settings->beam_size < 0 || settings->beam_size > DECODER_SLOTS ||
+        (settings->translate && !model->vocab.multilingual))
+        return -EINVAL;
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->model = model;
+    s->events = *events;
+    s->whole_audio = settings->whole_audio;
+    s->loudest = -10;
+    s->n_pcm = LEAD;
+    s->options = (struct transcribe_options){
+        .translate = settings->translate,
+        .without_timestamps = settings->without_timestamps,
+        .condition_on_previous = !settings->no_condition_on_previous_text,
+        .word_times = settings->word_times,
+        .beam_size = settings->beam_size ? settings->beam_size : 5,
+        .no_speech_threshold =
+            settings->no_speech_threshold > 0 ? settings->no_speech_threshold : 0.6F,
+        .cancel = settings->cancel,
+    };
+    if ((err = choose_language(s, settings)) == 0 &&
+        (err = choose_temperatures(&s->options, settings)) == 0)
+        err = read_texts(s, settings);
+    if (err < 0)
+        session_destroy(&s);
+    else
+        *out = s;
+    return err;
+}
+
+static bool cancelled(const struct asr_session *s)
+{
+    return s->options.cancel && *s->options.cancel;
+}
+
+/* Forget the frames before `seek`, which no window needs any more. */
+static void drop_frames(struct asr_session *s)
+{
+    size_t n_mels = s->model->weights.n_mels;
+    size_t n = (s->seek < s->n_frames ? s->seek : s->n_frames) - s->first_frame;
+
+    memmove(s->power, s->power + n * n_mels,
+            (s->n_frames - s->first_frame - n) * n_mels * sizeof(float));
+    s->first_frame += n;
+}
+
+static int reserve_frames(struct asr_session *s, size_t more)
+{
+    size_t need = s->n_frames - s->first_frame + more;
+    size_t capacity = s->power_capacity ? s->power_capacity : WINDOW + 1 + FRAMES_AT_ONCE;
+    float *grown;
+
+    if (need <= s->power_capacity)
+        return 0;
+    while (capacity < need)
+        capacity += capacity / 2;
+    grown = realloc(s->power, capacity * s->model->weights.n_mels * sizeof(float));
+    if (!grown)
+        return -ENOMEM;
+    s->power = grown;
+    s->power_capacity = capacity;
+    return 0;
+}
+
+/* All frames that the samples in hand are enough for. */
+static int compute_frames(struct asr_session *s)
+{
+    size_t n_mels = s->model->weights.n_mels;
+    size_t n = s->n_pcm >= MEL_WINDOW ? (s->n_pcm - MEL_WINDOW) / MEL_HOP + 1 : 0;
+    float *power;
+
+    if (n == 0)
+        return 0;
+    if (reserve_frames(s, n) < 0)
+        return -ENOMEM;
+    if (!s->mirrored) {
+        for (size_t i = 1; i <= LEAD; i++)
+            s->pcm[LEAD - i] = s->pcm[LEAD + i];
+        s->mirrored = true;
+    }
+    power = s->power + (s->n_frames - s->first_frame) * n_mels;
+    mel_compute(s->model->mel, s->pcm, n, power);
+    for (size_t i = 0; i < n * n_mels; i++)
+        if (power[i] > s->loudest)
+            s->loudest = power[i];
+    s->n_frames += n;
+    s->n_pcm -= n * MEL_HOP;
+    memmove(s->pcm, s->pcm + n * MEL_HOP, s->n_pcm * sizeof(float));
+    return 0;
+}
+
+static int announce(struct asr_session *s, float probability)
+{
+    s->announced = true;
+    if (!s->events.language)
+        return 0;
+    return s->events.language(s->events.arg, s->options.language->code, probability);
+}
+
+/* The likeliest of the candidates; its probability is among them. */
+static int detect(struct asr_session *s, struct workspace *workspace)
+{
+    const struct vocab *vocab = &s->model->vocab;
+    float *probs = malloc(vocab->n_languages * sizeof(*probs));
+    float sum = 0;
+    size_t best = vocab->n_languages;
+    int err = probs ? 0 : -ENOMEM;
+
+    if (err == 0)
+        err = search_language(&workspace->decoder, vocab, workspace->logits, s->options.cancel,
+                              probs);
+    for (size_t i = 0; i < vocab->n_languages && err == 0; i++) {
+        if (!s->candidates[i])
+            continue;
+        sum += probs[i];
+        if (best == vocab->n_languages || probs[i] > probs[best])
+            best = i;
+    }
+    if (err == 0) {
+        s->options.language = &vocab->languages[best];
+        err = announce(s, sum > 0 ? probs[best] / sum : 0);
+    }
+    free(probs);
+    return err;
+}
+
+static int encode(struct asr_model *model, struct workspace *workspace, const float *power,
+                  size_t n_frames, float loudest, const volatile int *cancel)
+{
+    int err;
+
+    mel_normalise(model->mel, power, n_frames, loudest, WINDOW, workspace->feats);
+    err =
+        encoder_run(&model->weights, model->compute, workspace->feats, cancel, &workspace->encoder);
+    if (err == 0)
+        decoder_set_audio(&workspace->decoder, workspace->encoder.x);
+    return err;
+}
+
+/* The window at `seek`, of n_frames frames. */
+static int recognise(struct asr_session *s, size_t n_frames)
+{
+    struct workspace *workspace = NULL;
+    size_t next = s->seek;
+    int err = model_take_workspace(s->model, &workspace);
+
+    if (err < 0)
+        return err;
+    err = encode(s->model, workspace,
+                 s->power + (s->seek - s->first_frame) * s->model->weights.n_mels, n_frames,
+                 s->loudest, s->options.cancel);
+    if (err == 0 && !s->options.language)
+        err = detect(s, workspace);
+    if (err == 0)
+        err = transcribe_window(s->model, workspace, &s->options, s->seek, n_frames, &s->events,
+                                &s->history, &next);
+    model_give_workspace(s->model, &workspace);
+    if (err == 0) {
+        s->seek = next;
+        drop_frames(s);
+    }
+    return err;
+}
+
+/* Samples still wanted before the next step: a full window with the frame behind it, whose loudness
+ * counts too, or as many as fit. */
+static size_t wanted_samples(const struct asr_session *s)
+{
+    size_t room = PCM_ROOM - s->n_pcm, need;
+
+    if (s->whole_audio)
+        return room;
+    need = (s->seek + WINDOW + 1 - s->n_frames) * MEL_HOP + MEL_WINDOW - MEL_HOP - s->n_pcm;
+    return need < room ? need : room;
+}
+
+static int session_feed(struct asr_session *s, const float *pcm, size_t n_samples)
+{
+    int err = 0;
+
+    if (!s->announced && s->options.language)
+        err = announce(s, 1);
+    while (n_samples > 0 && err == 0) {
+        size_t wanted = wanted_samples(s), n = n_samples < wanted ? n_samples : wanted;
+
+        memcpy(s->pcm + s->n_pcm, pcm, n * sizeof(float));
+        s->n_pcm += n;
+        s->n_samples += n;
+        pcm += n;
+        n_samples -= n;
+        err = cancelled(s) ? -ECANCELED : compute_frames(s);
+        if (err == 0 && !s->whole_audio && s->n_frames == s->seek + WINDOW + 1)
+            err = recognise(s, WINDOW);
+    }
+    return err;
+}
+
+/* The last frames see silence behind the audio. */
+static int pad(struct asr_session *s)
+{
+    size_t n_frames = s->n_samples / MEL_HOP + 1;
+    int err = 0;
+
+    while (s->n_frames < n_frames && err == 0) {
+        size_t need = (n_frames - s->n_frames - 1) * MEL_HOP + MEL_WINDOW;
+
+        if (need > PCM_ROOM)
+            need = PCM_ROOM;
+        if (need > s->n_pcm) {
+            memset(s->pcm + s->n_pcm, 0, (need - s->n_pcm) * sizeof(float));
+            s->n_pcm = need;
+        }
+        err = compute_frames(s);
+    }
+    return err;
+}
+
+static int session_finish(struct asr_session *s)
+{
+    size_t content = s->n_samples / MEL_HOP;
+    int err = 0;
+
+    if (!s->announced && s->options.language)
+        err = announce(s, 1);
+    if (err == 0)
+        err = pad(s);
+    while (err == 0 && s->seek < content) {
+        size_t left = content - s->seek;
+
+        err = recognise(s, left < WINDOW ? left : WINDOW);
+    }
+    return err;
+}
+
+static size_t session_tokens(const struct asr_session *s)
+{
+    return s->history.n_decoded;
+}
+
+struct guess {
+    const char *code;
+    float probability;
+};
+
+static int likelier(const void *a, const void *b)
+{
+    const struct guess *x = a, *y = b;
+
+    return (x->probability < y->probability) - (x->probability > y->probability);
+}
+
+static size_t store_guesses(const struct vocab *vocab, const float *probs, struct guess *guesses,
+                            const char **codes, float *out, size_t max)
+{
+    size_t n = vocab->n_languages < max ? vocab->n_languages : max;
+
+    for (size_t i = 0; i < vocab->n_languages; i++)
+        guesses[i] = (struct guess){vocab->codes[i], probs[i]};
+    qsort(guesses, vocab->n_languages, sizeof(*guesses), likelier);
+    for (size_t i = 0; i < n; i++) {
+        codes[i] = guesses[i].code;
+        out[i] = guesses[i].probability;
+    }
+    return n;
+}
+
+/* A session's own front half hears the audio; its window is then only asked for the language. */
+static int detect_with(struct asr_session *s, const float *pcm, size_t n_samples, float *probs)
+{
+    struct asr_model *model = s->model;
+    struct workspace *workspace = NULL;
+    size_t content;
+    int err;
+
+    s->whole_audio = true;
+    if (n_samples > (size_t)WINDOW * MEL_HOP)
+        n_samples = (size_t)WINDOW * MEL_HOP;
+    if ((err = session_feed(s, pcm, n_samples)) < 0 || (err = pad(s)) < 0)
+        return err;
+    content = s->n_samples / MEL_HOP;
+    err = model_take_workspace(model, &workspace);
+    if (err < 0)
+        return err;
+    err = encode(model, workspace, s->power, content, s->loudest, NULL);
+    if (err == 0)
+        err = search_language(&workspace->decoder, &model->vocab, workspace->logits, NULL, probs);
+    model_give_workspace(model, &workspace);
+    return err;
+}
+
+static int detect_language(struct asr_model *model, const float *pcm, size_t n_samples,
+                           const char **codes, float *probs, size_t max)
+{
+    const struct vocab *vocab = &model->vocab;
+    struct asr_session *s = NULL;
+    float *all = NULL;
+    struct guess *guesses = NULL;
+    int err;
+
+    if (max == 0)
+        return 0;
+    if (!vocab->multilingual) {
+        codes[0] = vocab->codes[0];
+        probs[0] = 1;
+        return 1;
+    }
+    err = session_create(model, &(struct asr_settings){0}, &(struct asr_events){0}, &s);
+    if (err < 0)
+        return err;
+    all = calloc(vocab->n_languages, sizeof(*all));
+    guesses = calloc(vocab->n_languages, sizeof(*guesses));
+    err = all && guesses ? detect_with(s, pcm, n_samples, all) : -ENOMEM;
+    if (err == 0)
+        err = (int)store_guesses(vocab, all, guesses, codes, probs, max);
+    free(all);
+    free(guesses);
+    session_destroy(&s);
+    return err;
+}
+
+static const char *const *languages(const struct asr_model *model)
+{
+    return model->vocab.codes;
+}
+
+static bool can_translate(const struct asr_model *model)
+{
+    return model->vocab.multilingual;
+}
+
+const struct asr_engine whisper_engine = {
+    .name = "whisper",
+    .load = model_load,
+    .unload = model_unload,
+    .languages = languages,
+    .can_translate = can_translate,
+    .session_create = session_create,
+    .session_feed = session_feed,
+    .session_finish = session_finish,
+    .session_tokens = session_tokens,
+    .session_destroy = session_destroy,
+    .detect_language = detect_language,
+};
