@@ -11,6 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define ASR_MAX_TEMPERATURES 16
+#define ASR_MAX_TEMPERATURE 2.0F
+
 struct asr_model;
 struct asr_session;
 
@@ -43,8 +46,8 @@ struct asr_settings {
     const char *const *languages; /* (n_languages) candidates when `language` is empty; none: all */
     size_t n_languages;
     const char *keywords; /* words to favour, or NULL */
-    /** Recognise nothing before session_finish(): loudness is then measured over all of the audio, as
-     *  whole-file recognisers do, and memory grows with it (32 kB a second). */
+    /** Recognise nothing before session_finish(), or an hour: loudness is then measured over all of
+     *  that, as whole-file recognisers do, and memory grows with it (32 kB a second). */
     bool whole_audio;
     const volatile int
         *cancel; /* non-zero: stop within one decoder step, -ECANCELED; may be NULL */
@@ -59,6 +62,7 @@ struct asr_events {
 
 struct asr_engine {
     const char *name; /* "whisper" */
+    int max_beam_size;
     /** @param n_threads 0: all. @return 0; -ENOENT no model there; -EBADMSG damaged; -ENOTSUP another kind;
      *  `error` (size) says what and why */
     int (*load)(const char *folder, int n_threads, const char *compute_type, char *error,

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define CANCEL_POLL_NS 10000000 /* how often a waiting call looks whether it was cancelled */
 
 static void workspace_destroy(struct workspace **workspace)
 {
@@ -41,28 +44,98 @@ static int workspace_create(const struct asr_model *model, struct workspace **ou
     return err;
 }
 
-int model_take_workspace(struct asr_model *model, struct workspace **out)
+struct workspace_waiter {
+    struct workspace_waiter *next;
+    struct workspace *workspace; /* once it is this one's turn */
+};
+
+static void leave_queue(struct asr_model *model, struct workspace_waiter *waiter)
 {
-    struct workspace *w;
+    struct workspace_waiter **at = &model->first, *before = NULL;
+
+    while (*at != waiter) {
+        before = *at;
+        at = &before->next;
+    }
+    *at = waiter->next;
+    if (model->last == waiter)
+        model->last = before;
+}
+
+static int wait_for_turn(struct asr_model *model, struct workspace_waiter *waiter,
+                         const volatile int *cancel)
+{
+    while (!waiter->workspace) { /* whoever sets it took the waiter off the queue */
+        struct timespec until;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += CANCEL_POLL_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&model->given, &model->lock, &until);
+        if (!waiter->workspace && cancel && *cancel) {
+            leave_queue(model, waiter);
+            return -ECANCELED;
+        }
+    }
+    return 0;
+}
+
+/* Under the lock. */
+static int wait_in_queue(struct asr_model *model, const volatile int *cancel,
+                         struct workspace **out)
+{
+    struct workspace_waiter *waiter = calloc(1, sizeof(*waiter));
+    int err;
+
+    if (!waiter)
+        return -ENOMEM;
+    if (model->last)
+        model->last->next = waiter;
+    else
+        model->first = waiter;
+    model->last = waiter;
+    err = wait_for_turn(model, waiter, cancel);
+    if (err == 0)
+        *out = waiter->workspace;
+    free(waiter);
+    return err;
+}
+
+int model_take_workspace(struct asr_model *model, const volatile int *cancel,
+                         struct workspace **out)
+{
+    int err = 0;
 
     pthread_mutex_lock(&model->lock);
-    w = model->idle;
-    if (w)
-        model->idle = w->next;
+    if (model->idle) {
+        *out = model->idle;
+        model->idle = model->idle->next;
+    } else if (model->n_workspaces < model->most_workspaces) {
+        err = workspace_create(model, out);
+        if (err == 0)
+            model->n_workspaces++;
+    } else {
+        err = wait_in_queue(model, cancel, out);
+    }
     pthread_mutex_unlock(&model->lock);
-    if (!w)
-        return workspace_create(model, out);
-    *out = w;
-    return 0;
+    return err;
 }
 
 void model_give_workspace(struct asr_model *model, struct workspace **workspace)
 {
-    if (!*workspace)
-        return;
+    struct workspace_waiter *waiter;
+
     pthread_mutex_lock(&model->lock);
-    (*workspace)->next = model->idle;
-    model->idle = *workspace;
+    waiter = model->first;
+    if (waiter) {
+        waiter->workspace = *workspace;
+        leave_queue(model, waiter);
+        pthread_cond_broadcast(&model->given);
+    } else {
+        (*workspace)->next = model->idle;
+        model->idle = *workspace;
+    }
     pthread_mutex_unlock(&model->lock);
     *workspace = NULL;
 }
@@ -77,6 +150,7 @@ static int load_parts(struct asr_model *model, const char *folder, int n_threads
         snprintf(error, size, "cannot start the compute threads: %s", strerror(-err));
         return err;
     }
+    model->most_workspaces = (size_t)compute_n_threads(model->compute);
     model->kernels = whisper_kernels_for(compute_isa(model->compute));
     snprintf(path, sizeof(path), "%s/model.bin", folder);
     if ((err = whisper_weights_load(path, error, size, &model->weights)) < 0 ||
@@ -107,6 +181,7 @@ int model_load(const char *folder, int n_threads, const char *compute_type, char
         return -ENOMEM;
     }
     pthread_mutex_init(&model->lock, NULL);
+    pthread_cond_init(&model->given, NULL);
     err = load_parts(model, folder, n_threads, error, size);
     if (err == 0) {
         *out = model;
@@ -132,6 +207,7 @@ void model_unload(struct asr_model **model)
     whisper_weights_free(&m->weights);
     mel_destroy(&m->mel);
     compute_destroy(&m->compute);
+    pthread_cond_destroy(&m->given);
     pthread_mutex_destroy(&m->lock);
     free(m);
     *model = NULL;

@@ -199,7 +199,7 @@ static int decode(struct asr_model *model, struct workspace *workspace,
                   const struct transcribe_options *options, size_t seek,
                   struct transcribe_history *history, struct attempt *out)
 {
-    struct attempt attempts[TRANSCRIBE_MAX_TEMPERATURES] = {0};
+    struct attempt attempts[ASR_MAX_TEMPERATURES] = {0};
     size_t n_text = model->weights.n_text, n = 0, n_prompt, chosen;
     uint32_t *prompt = malloc(n_text * sizeof(*prompt));
     int err = prompt ? 0 : -ENOMEM;
@@ -211,7 +211,7 @@ static int decode(struct asr_model *model, struct workspace *workspace,
         float temperature = options->temperatures[n];
 
         err = attempt_at(model, workspace, options, prompt, n_prompt, temperature,
-                         seek * TRANSCRIBE_MAX_TEMPERATURES + n, &attempts[n]);
+                         seek * ASR_MAX_TEMPERATURES + n, &attempts[n]);
         history->n_decoded += attempts[n].result.n_tokens;
         n++;
         if (err == 0 && !is_bad(&attempts[n - 1], options))

@@ -11,13 +11,11 @@
 
 #include "asr/whisper/model.h"
 
-#define TRANSCRIBE_MAX_TEMPERATURES 16
-
 struct transcribe_options {
     const struct vocab_language *language;
     bool translate, without_timestamps, condition_on_previous, word_times;
     int beam_size; /* at temperature 0 */
-    float temperatures[TRANSCRIBE_MAX_TEMPERATURES];
+    float temperatures[ASR_MAX_TEMPERATURES];
     size_t n_temperatures;
     float no_speech_threshold;
     const uint32_t *hotwords; /* (n_hotwords) before each window's prompt */

@@ -9,7 +9,8 @@
 
 #define LEAD (MEL_WINDOW / 2) /* samples before a frame's centre */
 #define WINDOW WHISPER_WINDOW_FRAMES
-#define FRAMES_AT_ONCE 512 /* frames computed at a time */
+#define MOST_WHOLE (3600 * 100) /* frames kept before the first window, an hour's */
+#define FRAMES_AT_ONCE 512      /* frames computed at a time */
 #define PCM_ROOM (FRAMES_AT_ONCE * MEL_HOP + MEL_WINDOW)
 
 static const float default_temperatures[] = {0, 0.2F, 0.4F, 0.6F, 0.8F, 1};
@@ -85,10 +86,10 @@ static int choose_temperatures(struct transcribe_options *options,
                    ? settings->n_temperatures
                    : sizeof(default_temperatures) / sizeof(default_temperatures[0]);
 
-    if (n > TRANSCRIBE_MAX_TEMPERATURES)
+    if (n > ASR_MAX_TEMPERATURES)
         return -EINVAL;
     for (size_t i = 0; i < n; i++) {
-        if (!(from[i] >= 0 && from[i] <= 2))
+        if (!(from[i] >= 0 && from[i] <= ASR_MAX_TEMPERATURE))
             return -EINVAL;
         options->temperatures[i] = from[i];
     }
@@ -267,7 +268,7 @@ static int recognise(struct asr_session *s, size_t n_frames)
 {
     struct workspace *workspace = NULL;
     size_t next = s->seek;
-    int err = model_take_workspace(s->model, &workspace);
+    int err = model_take_workspace(s->model, s->options.cancel, &workspace);
 
     if (err < 0)
         return err;
@@ -314,7 +315,9 @@ static int session_feed(struct asr_session *s, const float *pcm, size_t n_sample
         pcm += n;
         n_samples -= n;
         err = cancelled(s) ? -ECANCELED : compute_frames(s);
-        if (err == 0 && !s->whole_audio && s->n_frames == s->seek + WINDOW + 1)
+        if (s->n_frames >= MOST_WHOLE)
+            s->whole_audio = false;
+        while (err == 0 && !s->whole_audio && s->n_frames > s->seek + WINDOW)
             err = recognise(s, WINDOW);
     }
     return err;
@@ -403,7 +406,7 @@ static int detect_with(struct asr_session *s, const float *pcm, size_t n_samples
     if ((err = session_feed(s, pcm, n_samples)) < 0 || (err = pad(s)) < 0)
         return err;
     content = s->n_samples / MEL_HOP;
-    err = model_take_workspace(model, &workspace);
+    err = model_take_workspace(model, NULL, &workspace);
     if (err < 0)
         return err;
     err = encode(model, workspace, s->power, content, s->loudest, NULL);
@@ -455,6 +458,7 @@ static bool can_translate(const struct asr_model *model)
 
 const struct asr_engine whisper_engine = {
     .name = "whisper",
+    .max_beam_size = DECODER_SLOTS,
     .load = model_load,
     .unload = model_unload,
     .languages = languages,
