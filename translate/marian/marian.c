@@ -172,15 +172,15 @@ struct work {
     float *encoded;
     struct marian_scratch scratch;
     struct marian_memory memory;
-    struct marian_output *outputs; /* (n) with a shortlist */
-    struct marian_hypothesis *best;
+    struct marian_output *outputs;  /* (n) with a shortlist */
+    struct marian_hypothesis *best; /* (n, n_best) */
 };
 
-static void work_fini(struct work *work, size_t n)
+static void work_fini(struct work *work, size_t n, size_t n_best)
 {
     for (size_t i = 0; work->outputs && i < n; i++)
         marian_output_fini(&work->outputs[i]);
-    for (size_t i = 0; work->best && i < n; i++)
+    for (size_t i = 0; work->best && i < n * n_best; i++)
         free(work->best[i].words);
     marian_memory_fini(&work->memory);
     marian_scratch_fini(&work->scratch);
@@ -191,7 +191,7 @@ static void work_fini(struct work *work, size_t n)
     free(work->encoded);
 }
 
-static int lay_out(const struct translate_model *model, const struct batch *batch,
+static int lay_out(const struct translate_model *model, const struct batch *batch, size_t n_best,
                    struct work *work, struct marian_batch *out)
 {
     size_t n_pieces = 0, at = 0;
@@ -201,7 +201,7 @@ static int lay_out(const struct translate_model *model, const struct batch *batc
     work->pieces = malloc(sizeof(*work->pieces) * n_pieces);
     work->starts = malloc(sizeof(*work->starts) * (batch->n + 1));
     work->encoded = compute_alloc(sizeof(float) * n_pieces * model->weights->d);
-    work->best = calloc(batch->n, sizeof(*work->best));
+    work->best = calloc(batch->n * n_best, sizeof(*work->best));
     if (!work->pieces || !work->starts || !work->encoded || !work->best)
         return -ENOMEM;
     for (size_t i = 0; i < batch->n; i++) {
@@ -239,15 +239,37 @@ static int choose_words(const struct translate_model *model, const struct batch 
     return err ? err : marian_scratch_init(&work->scratch, model->weights, widest);
 }
 
-static int keep_texts(const struct translate_model *model, const struct batch *batch,
+/* Keep a translation of a part unless it reads like one that is there. */
+static int keep_text(const struct translate_model *model, const struct marian_hypothesis *words,
+                     struct part *part)
+{
+    char *text = NULL;
+    int err = sentencepiece_decode(model->target, words->words, words->n, &text);
+
+    for (size_t i = 0; i < part->n_texts && text; i++)
+        if (strcmp(part->texts[i], text) == 0) {
+            free(text);
+            text = NULL;
+        }
+    if (text)
+        part->texts[part->n_texts++] = text;
+    return err;
+}
+
+static int keep_texts(const struct translate_model *model, const struct batch *batch, size_t n_best,
                       const struct work *work)
 {
     int err = 0;
 
     for (size_t i = 0; i < batch->n && !err; i++) {
-        batch->parts[i]->log_prob = work->best[i].log_prob;
-        err = sentencepiece_decode(model->target, work->best[i].words, work->best[i].n,
-                                   &batch->parts[i]->text);
+        const struct marian_hypothesis *best = work->best + i * n_best;
+        struct part *part = batch->parts[i];
+
+        part->log_prob = best->log_prob;
+        part->texts = calloc(n_best, sizeof(*part->texts));
+        err = part->texts ? 0 : -ENOMEM;
+        for (size_t j = 0; j < n_best && best[j].words && !err; j++)
+            err = keep_text(model, &best[j], part);
     }
     return err;
 }
@@ -258,7 +280,8 @@ static int translate_batch(const struct job *job, const struct batch *batch)
     const struct marian_output *outputs;
     struct marian_batch layout;
     struct work work = {0};
-    int err = lay_out(model, batch, &work, &layout);
+    size_t n_best = job->search.n_best;
+    int err = lay_out(model, batch, n_best, &work, &layout);
 
     if (!err)
         err = choose_words(model, batch, &work);
@@ -273,8 +296,8 @@ static int translate_batch(const struct job *job, const struct batch *batch)
         err = marian_search(model->weights, &work.scratch, &work.memory, &job->search, outputs,
                             work.outputs ? batch->n : 1, work.best);
     if (!err)
-        err = keep_texts(model, batch, &work);
-    work_fini(&work, batch->n);
+        err = keep_texts(model, batch, n_best, &work);
+    work_fini(&work, batch->n, n_best);
     return err;
 }
 
@@ -348,59 +371,104 @@ static int translate_parts(struct translate_model *model, const struct parts *pa
     return atomic_load(&job.err);
 }
 
-/* The parts of one sentence, joined as its source was. */
-static int join(const struct parts *parts, size_t *at, size_t sentence,
-                struct translate_result *result)
+/* Which parts are of one sentence: [begin, end). */
+struct span {
+    size_t begin, end;
+};
+
+/* The parts' translations of this rank, joined as the source was; the best where there are fewer. */
+static int join(const struct parts *parts, struct span span, size_t rank, char **out)
 {
     struct buffer text;
-    int err = 0;
+    int err;
 
     buffer_init(&text, SIZE_MAX / 2);
-    result->log_prob = 0;
-    for (; *at < parts->n && parts->list[*at].sentence == sentence && !err; (*at)++) {
-        const struct part *part = &parts->list[*at];
+    err = buffer_append(&text, "", 0);
+    for (size_t i = span.begin; i < span.end && !err; i++) {
+        const struct part *part = &parts->list[i];
 
-        err = buffer_printf(&text, "%s%s", text.size && !part->glued ? " " : "", part->text);
-        result->log_prob += part->log_prob;
+        err = buffer_printf(&text, "%s%s", text.size && !part->glued ? " " : "",
+                            part->texts[rank < part->n_texts ? rank : 0]);
     }
-    if (!err && !text.data)
-        err = buffer_append(&text, "", 0);
     if (err)
         buffer_fini(&text);
     else
-        result->text = (char *)text.data;
+        *out = (char *)text.data;
+    return err;
+}
+
+static int join_alternatives(const struct parts *parts, struct span span,
+                             struct translate_result *result)
+{
+    size_t most = 0;
+    int err = 0;
+
+    for (size_t i = span.begin; i < span.end; i++)
+        if (most < parts->list[i].n_texts)
+            most = parts->list[i].n_texts;
+    if (most < 2)
+        return 0;
+    result->alternatives = calloc(most - 1, sizeof(*result->alternatives));
+    if (!result->alternatives)
+        return -ENOMEM;
+    for (size_t rank = 1; rank < most && !err; rank++) {
+        err = join(parts, span, rank, &result->alternatives[rank - 1]);
+        result->n_alternatives += !err;
+    }
     return err;
 }
 
 static int join_all(const struct parts *parts, size_t n, struct translate_result *results)
 {
-    size_t at = 0;
+    struct span span = {0, 0};
     int err = 0;
 
     memset(results, 0, sizeof(*results) * n);
-    for (size_t i = 0; i < n && !err; i++)
-        err = join(parts, &at, i, &results[i]);
-    for (size_t i = 0; err && i < n; i++) {
-        free(results[i].text);
-        results[i].text = NULL;
+    for (size_t i = 0; i < n && !err; i++) {
+        span.begin = span.end;
+        for (; span.end < parts->n && parts->list[span.end].sentence == i; span.end++)
+            results[i].log_prob += parts->list[span.end].log_prob;
+        err = join(parts, span, 0, &results[i].text);
+        if (!err)
+            err = join_alternatives(parts, span, &results[i]);
     }
+    for (size_t i = 0; err && i < n; i++)
+        translate_result_fini(&results[i]);
     return err;
 }
 
-static int marian_translate(struct translate_model *model, const char *const *sentences, size_t n,
-                            int beam_size, const volatile int *cancel,
-                            struct translate_result *results)
+/* What a call wants of the search. */
+static struct marian_search search_of(const struct translate_model *model,
+                                      const struct translate_settings *settings)
 {
     struct marian_search search = model->search;
+
+    search.n_best = 1;
+    if (!settings)
+        return search;
+    if (settings->beam_size > 0)
+        search.beam_size = (size_t)settings->beam_size;
+    if (settings->alternatives > 0) {
+        search.n_best = settings->alternatives < TRANSLATE_MOST_BEAMS ? settings->alternatives + 1
+                                                                      : TRANSLATE_MOST_BEAMS;
+        if (search.beam_size < search.n_best)
+            search.beam_size = search.n_best;
+    }
+    if (search.beam_size > TRANSLATE_MOST_BEAMS)
+        search.beam_size = TRANSLATE_MOST_BEAMS;
+    search.cancel = settings->cancel;
+    return search;
+}
+
+static int marian_translate(struct translate_model *model, const char *const *sentences, size_t n,
+                            const struct translate_settings *settings,
+                            struct translate_result *results)
+{
+    struct marian_search search = search_of(model, settings);
     struct parts parts = {0};
     uint32_t eos = (uint32_t)sentencepiece_eos(model->source);
     int err = 0;
 
-    if (beam_size > 0)
-        search.beam_size = (size_t)beam_size;
-    if (search.beam_size > MARIAN_MOST_BEAMS)
-        search.beam_size = MARIAN_MOST_BEAMS;
-    search.cancel = cancel;
     for (size_t i = 0; i < n && !err; i++)
         err = parts_add(&parts, model->source, eos, MOST_PIECES, sentences[i], strlen(sentences[i]),
                         i);

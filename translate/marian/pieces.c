@@ -135,8 +135,10 @@ int parts_add(struct parts *parts, const struct sentencepiece_model *vocab, uint
 void parts_fini(struct parts *parts)
 {
     for (size_t i = 0; i < parts->n; i++) {
+        for (size_t j = 0; j < parts->list[i].n_texts; j++)
+            free(parts->list[i].texts[j]);
+        free(parts->list[i].texts);
         free(parts->list[i].ids);
-        free(parts->list[i].text);
     }
     free(parts->list);
     *parts = (struct parts){0};

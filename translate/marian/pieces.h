@@ -13,8 +13,9 @@ struct part {
     bool glued;      /* no white space before it in the sentence */
     uint32_t *ids;   /* (n) with </s>; owned */
     size_t n;
-    char *text; /* its translation; owned */
-    float log_prob;
+    char **texts; /* (n_texts) its translations, the best first; owned */
+    size_t n_texts;
+    float log_prob; /* of the best */
 };
 
 struct parts {

@@ -16,15 +16,14 @@ struct node {
 struct path {
     size_t node; /* NONE: empty */
     float score; /* log probability */
+    float rank;  /* score normalized, once it has ended */
 };
 
 struct beam {
-    size_t places;  /* hypotheses that it may still hold */
-    size_t longest; /* words */
-    size_t n_best;  /* words of the best path that ended */
-    struct path best;
-    float best_rank; /* score normalized */
-    bool ended;      /* whether there is a best */
+    size_t places;                           /* hypotheses that it may still hold */
+    size_t longest;                          /* words */
+    struct path ended[TRANSLATE_MOST_BEAMS]; /* (n_ended) the best first */
+    size_t n_ended;
 };
 
 struct candidate {
@@ -101,7 +100,7 @@ static void start_beams(struct state *state)
             state->beams[i].longest = state->model->n_positions;
         state->rows.sentence[i] = i;
         state->rows.word[i] = -1;
-        state->paths[i] = (struct path){NONE, 0};
+        state->paths[i] = (struct path){.node = NONE};
     }
     state->rows.n = n_sentences(state);
 }
@@ -223,16 +222,14 @@ static size_t row_candidates(struct state *state, const struct marian_output *ou
 static void end_path(struct state *state, struct beam *beam, struct path path, size_t n)
 {
     const struct marian_search *search = state->search;
-    float rank = (path.score - search->word_penalty * (float)n) /
-                 (search->normalize != 0 ? powf((float)n, search->normalize) : 1);
+    size_t at = beam->n_ended++;
 
+    path.rank = (path.score - search->word_penalty * (float)n) /
+                (search->normalize != 0 ? powf((float)n, search->normalize) : 1);
     beam->places--;
-    if (beam->ended && rank <= beam->best_rank)
-        return;
-    beam->ended = true;
-    beam->best = path;
-    beam->best_rank = rank;
-    beam->n_best = n;
+    for (; at > 0 && beam->ended[at - 1].rank < path.rank; at--)
+        beam->ended[at] = beam->ended[at - 1];
+    beam->ended[at] = path;
 }
 
 static void add_row(struct state *state, size_t parent, uint32_t word, struct path path)
@@ -251,7 +248,7 @@ static int step_beam(struct state *state, size_t first, size_t n, size_t at,
                      const struct marian_output *output, float *logits)
 {
     struct beam *beam = &state->beams[state->rows.sentence[first]];
-    struct candidate kept[MARIAN_MOST_BEAMS];
+    struct candidate kept[TRANSLATE_MOST_BEAMS];
     size_t n_kept = 0, most = beam->places;
 
     for (size_t i = 0; i < n; i++)
@@ -259,7 +256,7 @@ static int step_beam(struct state *state, size_t first, size_t n, size_t at,
                                 kept, n_kept);
     for (size_t i = 0; i < n_kept; i++) {
         uint32_t word = output->ids ? output->ids[kept[i].word] : kept[i].word;
-        struct path path = {state->paths[kept[i].row].node, kept[i].score};
+        struct path path = {state->paths[kept[i].row].node, kept[i].score, 0};
         int err;
 
         if (word == state->search->eos) {
@@ -318,21 +315,32 @@ static void swap_rows(struct state *state)
     state->next_paths = paths;
 }
 
-static int take_words(const struct state *state, const struct beam *beam,
+static int take_words(const struct state *state, const struct path *path,
                       struct marian_hypothesis *out)
 {
     size_t n = 0, at;
 
-    for (size_t node = beam->best.node; node != NONE; node = state->nodes[node].before)
+    for (size_t node = path->node; node != NONE; node = state->nodes[node].before)
         n++;
     out->words = malloc(sizeof(*out->words) * (n ? n : 1));
     if (!out->words)
         return -ENOMEM;
     out->n = at = n;
-    for (size_t node = beam->best.node; node != NONE; node = state->nodes[node].before)
+    for (size_t node = path->node; node != NONE; node = state->nodes[node].before)
         out->words[--at] = state->nodes[node].word;
-    out->log_prob = beam->best.score;
+    out->log_prob = path->score;
     return 0;
+}
+
+static int take_best(const struct state *state, struct marian_hypothesis *best)
+{
+    size_t n_best = state->search->n_best;
+    int err = 0;
+
+    for (size_t i = 0; i < n_sentences(state); i++)
+        for (size_t j = 0; j < n_best && j < state->beams[i].n_ended && !err; j++)
+            err = take_words(state, &state->beams[i].ended[j], &best[i * n_best + j]);
+    return err;
 }
 
 static int run(struct state *state, struct marian_hypothesis *best)
@@ -345,9 +353,7 @@ static int run(struct state *state, struct marian_hypothesis *best)
         err = step(state, at);
         swap_rows(state);
     }
-    for (size_t i = 0; i < n_sentences(state) && !err; i++)
-        err = take_words(state, &state->beams[i], &best[i]);
-    return err;
+    return err ? err : take_best(state, best);
 }
 
 int marian_search(const struct marian_model *model, struct marian_scratch *scratch,
@@ -361,14 +367,15 @@ int marian_search(const struct marian_model *model, struct marian_scratch *scrat
                           .search = search,
                           .outputs = outputs,
                           .n_outputs = n_outputs};
+    size_t n = memory->batch->n_sentences * search->n_best;
     int err;
 
-    memset(best, 0, sizeof(*best) * memory->batch->n_sentences);
+    memset(best, 0, sizeof(*best) * n);
     err = state_init(&state);
     if (!err)
         err = run(&state, best);
     if (err)
-        for (size_t i = 0; i < memory->batch->n_sentences; i++) {
+        for (size_t i = 0; i < n; i++) {
             free(best[i].words);
             best[i] = (struct marian_hypothesis){0};
         }

@@ -8,13 +8,14 @@
 #ifndef TRANSLATE_MARIAN_SEARCH_H
 #define TRANSLATE_MARIAN_SEARCH_H
 
+#include "translate/engine.h"
 #include "translate/marian/decoder.h"
 
-#define MARIAN_MOST_BEAMS 16
 #define MARIAN_MOST_ROWS 64 /* hypotheses of one batch */
 
 struct marian_search {
-    size_t beam_size;        /* 1..MARIAN_MOST_BEAMS */
+    size_t beam_size;        /* 1..TRANSLATE_MOST_BEAMS */
+    size_t n_best;           /* hypotheses wanted for each sentence, 1..beam_size */
     float normalize;         /* 0: by score alone */
     float word_penalty;      /* taken from the score for every word */
     float max_length_factor; /* of the source's length */
@@ -24,7 +25,7 @@ struct marian_search {
 };
 
 struct marian_hypothesis {
-    uint32_t *words; /* (n) without </s>; the caller's, free() */
+    uint32_t *words; /* (n) without </s>; the caller's, free(); NULL: there are fewer */
     size_t n;
     float log_prob;
 };
@@ -33,7 +34,7 @@ struct marian_hypothesis {
  * Translate a batch.
  *
  * @param outputs  (n_outputs) one a sentence, or a single one for all
- * @param best     (n_sentences)
+ * @param best     (n_sentences, n_best) the best first
  * @return 0; -ENOMEM; -ECANCELED
  */
 int marian_search(const struct marian_model *model, struct marian_scratch *scratch,
