@@ -44,7 +44,7 @@ struct vits_epilogue {
     float *out; /* the sums; NULL: only `activated` */
     size_t out_ld;
     size_t step;      /* between columns of `out` and `activated`; 0: 1 */
-    bool accumulate;  /* add to what `out` holds */
+    bool accumulate;  /* add to what `out` holds; never with `activated` */
     float *activated; /* leaky ReLU of the sums (of slope 0: ReLU); NULL: none */
     size_t activated_ld;
     float slope;

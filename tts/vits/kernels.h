@@ -20,7 +20,7 @@
 struct vits_finish {
     const float *sums, *add; /* `add` may be NULL */
     float bias;
-    bool accumulate;
+    bool accumulate;        /* never with `activated` */
     float *out, *activated; /* either may be NULL; columns `step` apart */
     float slope;
     size_t step;

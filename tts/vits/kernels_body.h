@@ -63,30 +63,65 @@ static void conv(const float *x, size_t ld, size_t c_in, size_t taps, size_t dil
         conv_tile(x, ld, c_in, taps, dilation, w, 1, out);
 }
 
-static void finish(const struct vits_finish *f, size_t n)
+/* Constant flags wherever it is inlined. Rows may be the same row, but never overlap otherwise. */
+static inline __attribute__((always_inline)) void finish_as(const struct vits_finish *f, size_t n,
+                                                            bool add, bool accumulate, bool out,
+                                                            bool activated)
 {
-    float done[VITS_TILE_MAX];
+    const float *sums = f->sums, *added = f->add;
+    const float bias = f->bias, slope = f->slope;
+    float *to = f->out, *to_activated = f->activated;
+
+#pragma GCC ivdep
+    for (size_t t = 0; t < n; t++) {
+        float v = sums[t] + bias;
+
+        if (add)
+            v += added[t];
+        if (accumulate)
+            v += to[t];
+        if (out)
+            to[t] = v;
+        if (activated)
+            to_activated[t] = v > 0.0f ? v : v * slope;
+    }
+}
+
+static void finish_apart(const struct vits_finish *f, size_t n)
+{
+    const float *sums = f->sums;
+    const float bias = f->bias, slope = f->slope;
+    const size_t step = f->step;
+    float *out = f->out, *activated = f->activated, done[VITS_TILE_MAX];
 
     for (size_t t = 0; t < n; t++)
-        done[t] = f->sums[t] + f->bias;
-    if (f->add)
-        for (size_t t = 0; t < n; t++)
-            done[t] += f->add[t];
-    if (f->step == 1) {
-        for (size_t t = 0; f->accumulate && t < n; t++)
-            done[t] += f->out[t];
-        if (f->out)
-            memcpy(f->out, done, n * sizeof(float));
-        for (size_t t = 0; f->activated && t < n; t++)
-            f->activated[t] = done[t] > 0.0f ? done[t] : done[t] * f->slope;
-        return;
-    }
+        done[t] = sums[t] + bias;
+    for (size_t t = 0; f->add && t < n; t++)
+        done[t] += f->add[t];
     for (size_t t = 0; f->accumulate && t < n; t++)
-        done[t] += f->out[t * f->step];
-    for (size_t t = 0; f->out && t < n; t++)
-        f->out[t * f->step] = done[t];
-    for (size_t t = 0; f->activated && t < n; t++)
-        f->activated[t * f->step] = done[t] > 0.0f ? done[t] : done[t] * f->slope;
+        done[t] += out[t * step];
+    for (size_t t = 0; out && t < n; t++)
+        out[t * step] = done[t];
+    for (size_t t = 0; activated && t < n; t++)
+        activated[t * step] = done[t] > 0.0f ? done[t] : done[t] * slope;
+}
+
+static void finish(const struct vits_finish *f, size_t n)
+{
+    if (f->step != 1)
+        finish_apart(f, n);
+    else if (f->activated && f->out)
+        f->add ? finish_as(f, n, true, false, true, true)
+               : finish_as(f, n, false, false, true, true);
+    else if (f->activated)
+        f->add ? finish_as(f, n, true, false, false, true)
+               : finish_as(f, n, false, false, false, true);
+    else if (f->accumulate)
+        f->add ? finish_as(f, n, true, true, true, false)
+               : finish_as(f, n, false, true, true, false);
+    else
+        f->add ? finish_as(f, n, true, false, true, false)
+               : finish_as(f, n, false, false, true, false);
 }
 
 /* exp to a relative 2e-7 (Cephes' polynomial on [-ln 2 / 2, ln 2 / 2]); the argument is clamped to

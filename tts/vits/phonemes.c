@@ -80,6 +80,18 @@ static uint32_t character_before(const char *text, size_t *at)
     return c;
 }
 
+/* Whether the last character is of the next clause: neither a mark that ends this one, nor what closes
+ * behind it. A mark after a space begins something: ".py". */
+static bool reaches_into_next(const char *text, size_t size)
+{
+    size_t at = size;
+    uint32_t c = size ? character_before(text, &at) : ' ';
+
+    if (closes(c))
+        return false;
+    return terminator_of(c) < 0 || (at && utf8_is_space(character_before(text, &at)));
+}
+
 int vits_clause_end(const char *text, size_t size, int more, char *mark)
 {
     size_t at = size, next = size, dots = 0;
@@ -87,11 +99,8 @@ int vits_clause_end(const char *text, size_t size, int more, char *mark)
     uint32_t c = 0;
 
     *mark = '\0';
-    if (more && next) {
-        c = character_before(text, &next);
-        if (!closes(c) && terminator_of(c) < 0)
-            at = next; /* the first character of the next clause */
-    }
+    if (more && reaches_into_next(text, size))
+        character_before(text, &at);
     for (next = at; next && closes(character_before(text, &next)); at = next)
         ;
     /* Of several marks the first counts; three full stops are an ellipsis. */
@@ -110,24 +119,47 @@ int vits_clause_end(const char *text, size_t size, int more, char *mark)
     return terminators[found].sentence;
 }
 
-/* IPA without "(en)", "(pt)": where espeak-ng switches languages. */
-static int append_ipa(struct buffer *out, const char *ipa)
-{
-    while (*ipa) {
-        const char *open = strchr(ipa, '('), *close = open ? strchr(open, ')') : NULL;
-        size_t n;
+/* Where Debian's espeak-ng 1.51 writes a sound otherwise than the one that voices were trained with. */
+static const struct {
+    const char *voice, *from, *to;
+} respelled[] = {
+    {"en", "oːɹ", "ɔːɹ"}, /* "four", "port" */
+};
 
-        if (!close || close == open + 1) {
-            n = strlen(ipa);
-            close = NULL;
-        } else {
-            n = (size_t)(open - ipa);
+/* @return bytes read; *size of what to write instead at *text */
+static size_t respell(const char *voice, const char *ipa, const char **text, size_t *size)
+{
+    for (size_t i = 0; i < sizeof(respelled) / sizeof(*respelled); i++) {
+        size_t n = strlen(respelled[i].from);
+
+        if (strncmp(voice, respelled[i].voice, strlen(respelled[i].voice)) != 0 ||
+            strncmp(ipa, respelled[i].from, n) != 0)
+            continue;
+        *text = respelled[i].to;
+        *size = strlen(*text);
+        return n;
+    }
+    *text = ipa;
+    *size = 1;
+    return 1;
+}
+
+/* IPA without "(en)", "(pt)": where espeak-ng switches languages. */
+static int append_ipa(struct buffer *out, const char *voice, const char *ipa)
+{
+    const char *text;
+    size_t size;
+
+    while (*ipa) {
+        const char *close = *ipa == '(' ? strchr(ipa, ')') : NULL;
+
+        if (close && close > ipa + 1) {
+            ipa = close + 1;
+            continue;
         }
-        if (buffer_append(out, ipa, n) < 0)
+        ipa += respell(voice, ipa, &text, &size);
+        if (buffer_append(out, text, size) < 0)
             return -ENOMEM;
-        if (!close)
-            break;
-        ipa = close + 1;
     }
     return 0;
 }
@@ -168,7 +200,7 @@ static int add_sentence(struct buffer *ipa, char ***sentences, size_t *n)
 }
 
 /* One clause. @return whether it ends a sentence; -ENOMEM */
-static int read_clause(const char **text, const char *end, struct buffer *out)
+static int read_clause(const char *voice, const char **text, const char *end, struct buffer *out)
 {
     const void *next = *text;
     const char *ipa = espeak_TextToPhonemes(&next, espeakCHARS_UTF8, espeakPHONEMES_IPA);
@@ -182,7 +214,7 @@ static int read_clause(const char **text, const char *end, struct buffer *out)
     *text = next;
     if (!ipa || !*ipa)
         return out->size > 0 && ends;
-    if (append_ipa(out, ipa) < 0 || append_mark(out, mark) < 0)
+    if (append_ipa(out, voice, ipa) < 0 || append_mark(out, mark) < 0)
         return -ENOMEM;
     return ends;
 }
@@ -201,7 +233,7 @@ int vits_phonemes_of(const char *voice, const char *text, char ***sentences, siz
     espeak_library_lock();
     err = espeak_library_set_voice(voice);
     while (!err && text) {
-        ends = read_clause(&text, end, &ipa);
+        ends = read_clause(voice, &text, end, &ipa);
         if (ends < 0)
             err = ends;
         else if (ends)

@@ -6,9 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Frames that go through the vocoder at once. Few at first, so that sound leaves early. */
-#define FRAMES_FIRST 24
-#define FRAMES_NEXT 24
+/* Frames that go through the vocoder at once: what a stage makes of them stays in the caches. */
+#define FRAMES 12
 
 static int load_speakers(struct vits_loader *loader, struct vits *vits)
 {
@@ -189,7 +188,7 @@ static int make_sound(struct utterance *u, vits_emit emit, void *arg)
     int err = vits_stream_create(u->vits->compute, &u->vits->vocoder, u->speaker, &stream);
 
     for (size_t at = 0; !err && at < z->n;) {
-        size_t most = at ? FRAMES_NEXT : FRAMES_FIRST, n = z->n - at < most ? z->n - at : most;
+        size_t n = z->n - at < FRAMES ? z->n - at : FRAMES;
 
         err = vits_stream_push(stream, z->data + at, z->ld, n, at + n == z->n, &pcm, &n_samples);
         at += n;

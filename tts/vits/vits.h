@@ -13,10 +13,10 @@
 
 #include <stdint.h>
 
-/** Longest input of one pass: some forty seconds of speech; attention grows with its square. */
+/** Longest input of one pass: some fifty seconds of speech; attention grows with its square. */
 #define VITS_MAX_IDS 2048
-/** Longest output of one pass, in frames: a minute and a half of most voices. */
-#define VITS_MAX_FRAMES 8192
+/** Longest output of one pass, in frames: some four minutes of most voices. */
+#define VITS_MAX_FRAMES 20000
 
 /** The network; never changes after vits_load(), so threads may share one. */
 struct vits {
