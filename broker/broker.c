@@ -1,0 +1,332 @@
+#include "broker/broker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "broker/wire.h"
+#include "mesh/deadline.h"
+#include "mesh/heartbeat.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define NS_PER_MS 1000000
+#define QUEUE_LIMIT 1024
+#define QUEUE_BYTES ((size_t)64 << 20)
+#define MESSAGE_BYTES ((size_t)MESH_MESSAGE_BYTES_DEFAULT)
+#define BATCH 64      /* messages of one side before the other has a turn */
+#define BACKLOG_MS 2  /* a ROUTER cannot say when a peer takes more: ask again so soon */
+#define LINGER_MS 500 /* for what was sent last */
+#define POLL_MAX_MS 60000
+
+enum { N_SIDES = 2 };
+
+struct broker {
+    struct broker_options options;
+    void *context;
+    bool own_context;
+    struct wire wires[N_SIDES]; /* by enum broker_side */
+    struct broker_core *core;
+    int wake;                /* eventfd */
+    _Atomic int64_t stop_ns; /* when patience with running calls ends; 0: no stop yet */
+    bool draining;
+    bool started;
+    pthread_t thread;
+};
+
+/* ---- one step -------------------------------------------------------------------------------- */
+
+static void step(struct broker *broker, const struct broker_event *event);
+
+static void tell_lost(struct broker *broker)
+{
+    for (int side = 0; side < N_SIDES; side++)
+        while (broker->wires[side].n_lost > 0) {
+            struct wire *wire = &broker->wires[side];
+            struct wire_lost lost = wire->lost[--wire->n_lost];
+            struct broker_event event = {
+                .kind = BROKER_LOST, .side = wire->side, .peer = lost.peer, .why = lost.why};
+
+            step(broker, &event);
+        }
+}
+
+static void step(struct broker *broker, const struct broker_event *event)
+{
+    struct broker_message *action = broker_core_step(broker->core, event, clock_now_ns());
+
+    while (action) {
+        struct broker_message *next = action->next;
+
+        wire_act(&broker->wires[action->side], action);
+        action = next;
+    }
+}
+
+/* @return whether there was a message */
+static bool receive(struct broker *broker, struct wire *wire)
+{
+    struct broker_event event = {.side = wire->side};
+    struct mesh_frame frame;
+    struct broker_message *message = broker_core_blank(broker->core);
+    int err = message ? wire_recv(wire, message, &frame) : -EAGAIN;
+
+    if (err == 0) {
+        event.kind = BROKER_MESSAGE;
+        event.message = message;
+        event.frame = &frame;
+        event.peer = message->message.peer;
+        step(broker, &event);
+        return true;
+    }
+    if (err == -EBADMSG || err == -EPROTONOSUPPORT) {
+        event.kind = BROKER_RUBBISH;
+        event.peer = message->message.peer;
+        event.error = err;
+        step(broker, &event);
+    }
+    broker_core_recycle(broker->core, message);
+    return err == -EBADMSG || err == -EPROTONOSUPPORT;
+}
+
+/* @return whether more may be there */
+static bool receive_batch(struct broker *broker, struct wire *wire)
+{
+    for (int i = 0; i < BATCH; i++)
+        if (!receive(broker, wire))
+            return false;
+    return true;
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static int wait_ms(struct broker *broker, bool backlog)
+{
+    int64_t now = clock_now_ns();
+    int64_t next = broker_core_next_ns(broker->core);
+    int64_t stop = atomic_load(&broker->stop_ns);
+    int64_t ms;
+
+    if (stop != 0 && stop < next)
+        next = stop;
+    if (next <= now)
+        return 0;
+    ms = next == MESH_NEVER ? POLL_MAX_MS : (next - now + NS_PER_MS - 1) / NS_PER_MS;
+    if (backlog && ms > BACKLOG_MS)
+        ms = BACKLOG_MS;
+    return ms < POLL_MAX_MS ? (int)ms : POLL_MAX_MS;
+}
+
+static void wait_for_work(struct broker *broker, bool backlog)
+{
+    zmq_pollitem_t items[] = {
+        {.socket = broker->wires[BROKER_FRONT].socket, .events = ZMQ_POLLIN},
+        {.socket = broker->wires[BROKER_BACK].socket, .events = ZMQ_POLLIN},
+        {.socket = broker->wires[BROKER_FRONT].monitor, .events = ZMQ_POLLIN},
+        {.socket = broker->wires[BROKER_BACK].monitor, .events = ZMQ_POLLIN},
+        {.fd = broker->wake, .events = ZMQ_POLLIN},
+    };
+    uint64_t count;
+
+    zmq_poll(items, sizeof(items) / sizeof(items[0]), wait_ms(broker, backlog));
+    if (items[4].revents && read(broker->wake, &count, sizeof(count)) < 0)
+        log_debug("cannot read the wake-up: %s", strerror(errno));
+}
+
+/* One round: what has come, what is due, what still waits to be sent. @return whether to go on without
+ * waiting. A lost peer counts as such only after all that it had sent has been read. */
+static bool round_once(struct broker *broker, bool *backlog)
+{
+    struct broker_event tick = {.kind = BROKER_TICK};
+    bool more = false;
+
+    for (int side = 0; side < N_SIDES; side++)
+        wire_watch(&broker->wires[side]);
+    for (int side = N_SIDES - 1; side >= 0; side--) /* ends first: they free slots */
+        more |= receive_batch(broker, &broker->wires[side]);
+    if (!more)
+        tell_lost(broker);
+    if (broker_core_next_ns(broker->core) <= clock_now_ns())
+        step(broker, &tick);
+    *backlog = false;
+    for (int side = 0; side < N_SIDES; side++)
+        *backlog |= wire_flush(&broker->wires[side]);
+    return more || broker->wires[BROKER_FRONT].n_lost > 0 || broker->wires[BROKER_BACK].n_lost > 0;
+}
+
+/* @return whether it is time to leave */
+static bool stopping(struct broker *broker)
+{
+    struct broker_event drain = {.kind = BROKER_DRAIN};
+    int64_t stop = atomic_load(&broker->stop_ns);
+
+    if (stop == 0)
+        return false;
+    if (!broker->draining) {
+        broker->draining = true;
+        step(broker, &drain);
+    }
+    return broker_core_idle(broker->core) || clock_now_ns() >= stop;
+}
+
+static void farewell(struct broker *broker)
+{
+    struct broker_event stop = {.kind = BROKER_STOP};
+    struct timespec pause = {.tv_nsec = BACKLOG_MS * NS_PER_MS};
+    int64_t until = clock_now_ns() + LINGER_MS * (int64_t)NS_PER_MS;
+    bool backlog = true;
+
+    step(broker, &stop);
+    while (backlog && clock_now_ns() < until) {
+        backlog = wire_flush(&broker->wires[BROKER_FRONT]);
+        backlog |= wire_flush(&broker->wires[BROKER_BACK]);
+        if (backlog)
+            nanosleep(&pause, NULL);
+    }
+}
+
+static void *serve(void *arg)
+{
+    struct broker *broker = arg;
+    bool backlog = false;
+
+    pthread_setname_np(pthread_self(), "broker");
+    while (!stopping(broker))
+        if (!round_once(broker, &backlog))
+            wait_for_work(broker, backlog);
+    farewell(broker);
+    return NULL;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void use_defaults(struct broker_options *options)
+{
+    if (options->queue_limit == 0)
+        options->queue_limit = QUEUE_LIMIT;
+    if (options->queue_bytes == 0)
+        options->queue_bytes = QUEUE_BYTES;
+    if (options->max_message_bytes == 0)
+        options->max_message_bytes = MESSAGE_BYTES;
+    if (options->heartbeat_ms == 0)
+        options->heartbeat_ms = MESH_HEARTBEAT_MS_DEFAULT;
+}
+
+static int core_open(struct broker *broker)
+{
+    struct broker_core_options options = {
+        .queue_limit = broker->options.queue_limit,
+        .queue_bytes = broker->options.queue_bytes,
+        .max_message_bytes = broker->options.max_message_bytes,
+        .heartbeat_ms = broker->options.heartbeat_ms,
+    };
+
+    if (getrandom(&options.seed, sizeof(options.seed), 0) != sizeof(options.seed))
+        return -errno;
+    return broker_core_create(&options, clock_now_ns(), &broker->core);
+}
+
+static int sockets_open(struct broker *broker)
+{
+    const char *const *endpoints[N_SIDES] = {
+        [BROKER_FRONT] = broker->options.front, [BROKER_BACK] = broker->options.back};
+    int err = 0;
+
+    if (!broker->context) {
+        broker->context = zmq_ctx_new();
+        broker->own_context = true;
+    }
+    if (!broker->context)
+        return -ENOMEM;
+    for (int side = 0; err == 0 && side < N_SIDES; side++) {
+        err = wire_open(&broker->wires[side], (enum broker_side)side, broker->context,
+                        endpoints[side], broker->options.max_message_bytes);
+        broker->wires[side].core = broker->core;
+    }
+    return err;
+}
+
+/* Signals are the main thread's. */
+static int thread_start(struct broker *broker)
+{
+    sigset_t all;
+    sigset_t before;
+    int err;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = pthread_create(&broker->thread, NULL, serve, broker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    broker->started = err == 0;
+    return -err;
+}
+
+int broker_start(const struct broker_options *options, struct broker **out)
+{
+    struct broker *broker = calloc(1, sizeof(*broker));
+    int err = -ENOMEM;
+
+    if (!broker)
+        return err;
+    broker->options = *options;
+    broker->context = options->context;
+    broker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    use_defaults(&broker->options);
+    err = broker->wake < 0 ? -errno : core_open(broker);
+    if (err == 0)
+        err = sockets_open(broker);
+    if (err == 0)
+        err = thread_start(broker);
+    if (err == 0) {
+        *out = broker;
+        broker = NULL; /* the caller's now */
+    }
+    broker_stop(&broker, 0);
+    return err;
+}
+
+void broker_stop(struct broker **broker, int64_t grace_ms)
+{
+    struct broker *self = *broker;
+    uint64_t one = 1;
+
+    if (!self)
+        return;
+    *broker = NULL;
+    if (self->started) {
+        atomic_store(&self->stop_ns, clock_now_ns() + grace_ms * NS_PER_MS);
+        if (write(self->wake, &one, sizeof(one)) < 0)
+            log_error("cannot wake the broker: %s", strerror(errno));
+        pthread_join(self->thread, NULL);
+    }
+    for (int side = 0; side < N_SIDES; side++)
+        if (self->wires[side].socket)
+            wire_close(&self->wires[side], self->started ? LINGER_MS : 0);
+    broker_core_destroy(&self->core);
+    if (self->own_context)
+        zmq_ctx_term(self->context);
+    if (self->wake >= 0)
+        close(self->wake);
+    free(self);
+}
+
+static const char *endpoint(const struct wire *wire, size_t i)
+{
+    return i < wire->n_endpoints ? wire->endpoints[i] : NULL;
+}
+
+const char *broker_front_endpoint(const struct broker *broker, size_t i)
+{
+    return endpoint(&broker->wires[BROKER_FRONT], i);
+}
+
+const char *broker_back_endpoint(const struct broker *broker, size_t i)
+{
+    return endpoint(&broker->wires[BROKER_BACK], i);
+}

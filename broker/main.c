@@ -1,0 +1,130 @@
+#include "base/admin.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+    struct config_list front, back;
+    int64_t queue_limit, queue_bytes, max_message_bytes, heartbeat_ms, grace_s;
+    const char *admin, *log_level, *log_format;
+} config = {
+    .front = {.count = 1, .items = {"tcp://127.0.0.1:5601"}},
+    .back = {.count = 1, .items = {"tcp://127.0.0.1:5602"}},
+    .queue_limit = 1024,
+    .queue_bytes = 64 << 20,
+    .max_message_bytes = 32 << 20,
+    .heartbeat_ms = 1000,
+    .grace_s = 30,
+    .log_level = "info",
+    .log_format = "auto",
+};
+
+static const struct config_option OPTIONS[] = {
+    {"", CONFIG_STRING, NULL, NULL, "Connections:", NULL, 0, 0},
+    {"front", CONFIG_LIST, &config.front, "ENDPOINT",
+     "where callers connect: tcp://HOST:PORT, ipc://PATH", NULL, 0, 0},
+    {"back", CONFIG_LIST, &config.back, "ENDPOINT", "where workers connect", NULL, 0, 0},
+    {"heartbeat-ms", CONFIG_INT, &config.heartbeat_ms, "N",
+     "a peer that is silent three times as long is dead", NULL, 10, 60000},
+    {"", CONFIG_STRING, NULL, NULL, "Limits:", NULL, 0, 0},
+    {"queue-limit", CONFIG_INT, &config.queue_limit, "N", "waiting calls of one service", NULL, 1,
+     1000000},
+    {"queue-bytes", CONFIG_INT, &config.queue_bytes, "N", "their messages together, in bytes", NULL,
+     65536, 1e12},
+    {"max-message-bytes", CONFIG_INT, &config.max_message_bytes, "N", "one message, in bytes", NULL,
+     1024, 1 << 30},
+    {"grace-s", CONFIG_INT, &config.grace_s, "N", "seconds that running calls get after SIGTERM",
+     NULL, 0, 3600},
+    {"", CONFIG_STRING, NULL, NULL, "Observation:", NULL, 0, 0},
+    {"admin", CONFIG_STRING, &config.admin, "HOST:PORT",
+     "serve /metrics, /healthz and /readyz there", NULL, 0, 0},
+    {"log-level", CONFIG_CHOICE, &config.log_level, NULL, "what to log at least",
+     "debug|info|warn|error", 0, 0},
+    {"log-format", CONFIG_CHOICE, &config.log_format, NULL, "auto: text on a terminal",
+     "auto|text|json", 0, 0},
+    {NULL, 0, NULL, NULL, NULL, NULL, 0, 0},
+};
+
+static void open_log(void)
+{
+    enum log_level level = LOG_INFO;
+    enum log_format format = strcmp(config.log_format, "json") == 0   ? LOG_FORMAT_JSON
+                             : strcmp(config.log_format, "text") == 0 ? LOG_FORMAT_TEXT
+                                                                      : LOG_FORMAT_AUTO;
+
+    log_level_parse(config.log_level, &level);
+    log_init("dragoman-broker", level, format);
+}
+
+/* Blocked from here on, in all threads: main waits for them. */
+static void hold_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* Until a signal; the second one ends the process as it always does. */
+static void run(struct broker **broker, const sigset_t *signals)
+{
+    int number = 0;
+
+    for (size_t i = 0; i < config.front.count; i++)
+        log_info("callers connect to %s", broker_front_endpoint(*broker, i));
+    for (size_t i = 0; i < config.back.count; i++)
+        log_info("workers connect to %s", broker_back_endpoint(*broker, i));
+    sigwait(signals, &number);
+    log_info("%s: no new calls, %lld s for those that run", strsignal(number),
+             (long long)config.grace_s);
+    admin_set_unready("draining");
+    pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+    broker_stop(broker, config.grace_s * 1000);
+}
+
+int main(int argc, char **argv)
+{
+    const struct config_option *const tables[] = {OPTIONS, NULL};
+    const struct config_spec spec = {
+        .program = "dragoman-broker",
+        .summary = "Give each call to a worker that can serve it.",
+        .tables = tables,
+    };
+    struct broker_options options = {0};
+    const char *front[CONFIG_LIST_MAX + 1] = {NULL};
+    const char *back[CONFIG_LIST_MAX + 1] = {NULL};
+    struct broker *broker = NULL;
+    struct admin *admin = NULL;
+    sigset_t signals;
+    int operand;
+    int status;
+    int err;
+
+    if (config_parse(&spec, argc, argv, &operand, &status) != 0)
+        return status;
+    open_log();
+    hold_signals(&signals);
+    memcpy(front, config.front.items, config.front.count * sizeof(*front));
+    memcpy(back, config.back.items, config.back.count * sizeof(*back));
+    options.front = front;
+    options.back = back;
+    options.queue_limit = (uint32_t)config.queue_limit;
+    options.queue_bytes = (size_t)config.queue_bytes;
+    options.max_message_bytes = (size_t)config.max_message_bytes;
+    options.heartbeat_ms = (uint32_t)config.heartbeat_ms;
+    err = broker_start(&options, &broker);
+    if (err == 0 && config.admin && (err = admin_start(config.admin, &admin)) < 0)
+        log_error("cannot serve --admin '%s': %s", config.admin, strerror(-err));
+    if (err == 0)
+        run(&broker, &signals);
+    broker_stop(&broker, 0);
+    admin_stop(&admin);
+    log_info("%s", err == 0 ? "stopped" : "cannot start");
+    return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

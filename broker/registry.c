@@ -1,0 +1,375 @@
+#include "broker/registry.h"
+
+#include "broker/stats.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME_MAX_BYTES 128    /* of a service, a method */
+#define LABEL_MAX_BYTES 256   /* of a label's key, a value */
+#define LABEL_VALUES_MAX 4096 /* of one worker, all keys together */
+#define OFFER_SERVICES_MAX 64
+#define METHODS_MAX 256 /* of one service, ever */
+
+struct method {
+    struct table_node by_hash;
+    struct service *service;
+};
+
+void registry_init(struct registry *registry, size_t queue_limit, size_t queue_bytes, uint64_t seed)
+{
+    *registry = (struct registry){.queue_limit = queue_limit, .queue_bytes = queue_bytes};
+    table_init(&registry->services, seed);
+    table_init(&registry->methods, seed);
+    LIST_INIT(&registry->workers);
+    registry->last = &registry->first;
+}
+
+/* ---- services -------------------------------------------------------------------------------- */
+
+struct service *registry_find(const struct registry *registry, const char *name, size_t size)
+{
+    struct table_node *node = table_find(&registry->services, table_key(name, size));
+
+    for (; node; node = table_next(node)) {
+        struct service *service = container_of(node, struct service, by_name);
+
+        if (strlen(service->name) == size && memcmp(service->name, name, size) == 0)
+            return service;
+    }
+    return NULL;
+}
+
+struct service *registry_find_method(const struct registry *registry, uint64_t hash)
+{
+    struct table_node *node = table_find(&registry->methods, hash);
+
+    return node ? container_of(node, struct method, by_hash)->service : NULL;
+}
+
+static void service_free(struct service *service)
+{
+    for (size_t i = 0; i < service->n_methods; i++)
+        free(service->methods[i]);
+    free(service->methods);
+    free(service->workers);
+    free(service->metrics);
+    queue_fini(&service->queue);
+    free(service->name);
+    free(service);
+}
+
+static bool name_valid(const char *name, size_t size)
+{
+    if (size == 0 || size > NAME_MAX_BYTES)
+        return false;
+    for (size_t i = 0; i < size; i++)
+        if (!((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= 'A' && name[i] <= 'Z') ||
+              (name[i] >= '0' && name[i] <= '9') || name[i] == '_' || name[i] == '.'))
+            return false;
+    return true;
+}
+
+int registry_expect(struct registry *registry, const char *name, size_t size, struct service **out)
+{
+    struct service *service = NULL;
+
+    if (!name_valid(name, size))
+        return -EINVAL;
+    if (registry->services.count >= REGISTRY_SERVICES_MAX)
+        return -ENOSPC;
+    service = calloc(1, sizeof(*service));
+    if (!service)
+        return -ENOMEM;
+    queue_init(&service->queue, registry->queue_limit, registry->queue_bytes);
+    service->name = strndup(name, size);
+    if (!service->name ||
+        table_add(&registry->services, &service->by_name, table_key(name, size)) < 0) {
+        service_free(service);
+        return -ENOMEM;
+    }
+    *registry->last = service;
+    registry->last = &service->next;
+    *out = service;
+    return 0;
+}
+
+void registry_forget(struct registry *registry, struct service *service)
+{
+    struct service **at = &registry->first;
+
+    if (service->known || service->queue.count > 0)
+        return;
+    while (*at != service)
+        at = &(*at)->next;
+    *at = service->next;
+    if (!service->next)
+        registry->last = at;
+    table_remove(&registry->services, &service->by_name);
+    service_free(service);
+}
+
+static int method_add(struct registry *registry, struct service *service, const char *name)
+{
+    char path[2 * NAME_MAX_BYTES + 3];
+    int size = snprintf(path, sizeof(path), "/%s/%s", service->name, name);
+    uint64_t hash = mesh_method_hash(path, (size_t)size);
+    struct method *method = NULL;
+    char **methods = NULL;
+
+    for (size_t i = 0; i < service->n_methods; i++)
+        if (strcmp(service->methods[i], name) == 0)
+            return 0;
+    if (service->n_methods == METHODS_MAX)
+        return -ENOSPC;
+    methods = realloc(service->methods, (service->n_methods + 1) * sizeof(*methods));
+    if (!methods)
+        return -ENOMEM;
+    service->methods = methods;
+    method = calloc(1, sizeof(*method));
+    methods[service->n_methods] = strdup(name);
+    if (!method || !methods[service->n_methods] ||
+        (!table_find(&registry->methods, hash) &&
+         table_add(&registry->methods, &method->by_hash, hash) < 0)) {
+        free(methods[service->n_methods]);
+        free(method);
+        return -ENOMEM;
+    }
+    if (method->by_hash.key != hash) /* another's hash: those calls are found by name */
+        free(method);
+    else
+        method->service = service;
+    service->n_methods++;
+    return 0;
+}
+
+void registry_fini(struct registry *registry)
+{
+    for (struct service *service = registry->first, *next; service; service = next) {
+        next = service->next;
+        for (size_t i = 0; i < service->n_methods; i++) {
+            char path[2 * NAME_MAX_BYTES + 3];
+            int size = snprintf(path, sizeof(path), "/%s/%s", service->name, service->methods[i]);
+            struct table_node *node =
+                table_find(&registry->methods, mesh_method_hash(path, (size_t)size));
+
+            if (node) {
+                table_remove(&registry->methods, node);
+                free(container_of(node, struct method, by_hash));
+            }
+        }
+        service_free(service);
+    }
+    table_fini(&registry->services);
+    table_fini(&registry->methods);
+}
+
+/* ---- offers ---------------------------------------------------------------------------------- */
+
+static bool printable(const char *text)
+{
+    size_t size = strlen(text);
+
+    for (size_t i = 0; i < size; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
+            return false;
+    return size > 0 && size <= LABEL_MAX_BYTES;
+}
+
+static const char *labels_fault(const mesh_register *offer)
+{
+    size_t n_values = 0;
+
+    for (size_t i = 0; i < offer->n_labels; i++) {
+        const Dragoman__Mesh__V1__Label *label = offer->labels[i];
+
+        n_values += label->n_values + 1;
+        if (n_values > LABEL_VALUES_MAX)
+            return "more than 4096 labels";
+        if (!printable(label->key))
+            return "a label's key must be 1 to 256 printable bytes";
+        for (size_t j = 0; j < label->n_values; j++)
+            if (!printable(label->values[j]))
+                return "a label's value must be 1 to 256 printable bytes";
+    }
+    return NULL;
+}
+
+static bool brokers_own(const char *service)
+{
+    return strcmp(service, REGISTRY_HEALTH) == 0 || strcmp(service, REGISTRY_DIRECTORY) == 0;
+}
+
+static const char *services_fault(const mesh_register *offer)
+{
+    size_t n_offered = 0;
+
+    if (offer->n_services > OFFER_SERVICES_MAX)
+        return "more than 64 services";
+    for (size_t i = 0; i < offer->n_services; i++) {
+        const Dragoman__Mesh__V1__ServiceOffer *service = offer->services[i];
+
+        n_offered += !brokers_own(service->name);
+        if (!name_valid(service->name, strlen(service->name)))
+            return "a service's name must be 1 to 128 of [A-Za-z0-9_.]";
+        for (size_t j = 0; j < service->n_methods; j++)
+            if (!name_valid(service->methods[j], strlen(service->methods[j])))
+                return "a method's name must be 1 to 128 of [A-Za-z0-9_.]";
+    }
+    return n_offered == 0 ? "no service is offered" : NULL;
+}
+
+static const char *offer_fault(const mesh_register *offer)
+{
+    const char *fault = services_fault(offer);
+
+    if (!fault)
+        fault = labels_fault(offer);
+    if (!fault && (offer->capacity == 0 || offer->capacity > REGISTRY_CAPACITY_MAX))
+        fault = "capacity must be 1 to 65536";
+    return fault;
+}
+
+/* ---- workers --------------------------------------------------------------------------------- */
+
+static int service_enlist(struct service *service, struct worker *worker)
+{
+    if (service->n_workers == service->room) {
+        size_t room = service->room ? 2 * service->room : 4;
+        struct worker **workers = realloc(service->workers, room * sizeof(*workers));
+
+        if (!workers)
+            return -ENOMEM;
+        service->workers = workers;
+        service->room = room;
+    }
+    service->workers[service->n_workers++] = worker;
+    service->known = true;
+    return 0;
+}
+
+static void service_delist(struct service *service, const struct worker *worker)
+{
+    for (size_t i = 0; i < service->n_workers; i++)
+        if (service->workers[i] == worker) {
+            service->workers[i] = service->workers[--service->n_workers];
+            return;
+        }
+}
+
+static bool worker_has(const struct worker *worker, const struct service *service)
+{
+    for (size_t i = 0; i < worker->n_services; i++)
+        if (worker->services[i] == service)
+            return true;
+    return false;
+}
+
+static int service_join(struct registry *registry, struct worker *worker,
+                        const Dragoman__Mesh__V1__ServiceOffer *offer)
+{
+    size_t size = strlen(offer->name);
+    struct service *service = registry_find(registry, offer->name, size);
+    int err = service ? 0 : registry_expect(registry, offer->name, size, &service);
+
+    for (size_t i = 0; err == 0 && i < offer->n_methods; i++)
+        err = method_add(registry, service, offer->methods[i]);
+    if (err < 0 || worker_has(worker, service))
+        return err;
+    err = service_enlist(service, worker);
+    if (err == 0)
+        worker->services[worker->n_services++] = service;
+    return err;
+}
+
+int registry_add(struct registry *registry, struct session *session, mesh_register *offer,
+                 struct worker **out, const char **why)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+    int err = 0;
+
+    *why = offer_fault(offer);
+    if (!worker || *why) {
+        free(worker);
+        dragoman__mesh__v1__register__free_unpacked(offer, NULL);
+        return *why ? -EINVAL : -ENOMEM;
+    }
+    LIST_INSERT_HEAD(&registry->workers, worker, link);
+    LIST_INIT(&worker->calls);
+    worker->offer = offer;
+    worker->session = session;
+    worker->capacity = offer->capacity;
+    worker->id = ++registry->next_id;
+    worker->services = calloc(offer->n_services, sizeof(struct service *));
+    if (!worker->services)
+        err = -ENOMEM;
+    for (size_t i = 0; err == 0 && i < offer->n_services; i++)
+        if (!brokers_own(offer->services[i]->name))
+            err = service_join(registry, worker, offer->services[i]);
+    if (err < 0) {
+        *why = err == -ENOMEM ? "out of memory" : "too many services or methods are known";
+        registry_remove(registry, &worker);
+        return err;
+    }
+    registry->version++;
+    *out = worker;
+    return 0;
+}
+
+void registry_drain(struct registry *registry, struct worker *worker)
+{
+    worker->draining = true;
+    registry->version++;
+    for (size_t i = 0; i < worker->n_services; i++)
+        service_delist(worker->services[i], worker);
+}
+
+void registry_remove(struct registry *registry, struct worker **worker)
+{
+    struct worker *self = *worker;
+
+    *worker = NULL;
+    registry_drain(registry, self);
+    LIST_REMOVE(self, link);
+    dragoman__mesh__v1__register__free_unpacked(self->offer, NULL);
+    free(self->services);
+    free(self);
+}
+
+/* a's load is less than b's, as fractions of their capacity. */
+static bool less_loaded(const struct worker *a, const struct worker *b)
+{
+    uint64_t one = (uint64_t)a->running * b->capacity;
+    uint64_t other = (uint64_t)b->running * a->capacity;
+
+    return one != other ? one < other : a->used_ns < b->used_ns;
+}
+
+struct worker *registry_pick(const struct service *service, const struct selector *selector)
+{
+    struct worker *best = NULL;
+
+    for (size_t i = 0; i < service->n_workers; i++) {
+        struct worker *worker = service->workers[i];
+
+        if (worker->running < worker->capacity && (!best || less_loaded(worker, best)) &&
+            selector_matches(selector, worker->offer->labels, worker->offer->n_labels))
+            best = worker;
+    }
+    return best;
+}
+
+uint64_t registry_capacity(const struct service *service, const struct selector *selector)
+{
+    uint64_t capacity = 0;
+
+    for (size_t i = 0; i < service->n_workers; i++) {
+        const struct worker *worker = service->workers[i];
+
+        if (selector_matches(selector, worker->offer->labels, worker->offer->n_labels))
+            capacity += worker->capacity;
+    }
+    return capacity;
+}

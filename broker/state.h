@@ -1,0 +1,151 @@
+/*
+ * state.h - what the core's files share: sessions, calls, and the means to answer
+ *
+ * core.c has sessions and the step; router.c the life of a call; local.c the services that the broker
+ * answers itself.
+ */
+#ifndef BROKER_STATE_H
+#define BROKER_STATE_H
+
+#include "base/status.h"
+#include "broker/core.h"
+#include "broker/registry.h"
+#include "mesh/deadline.h"
+#include "mesh/heartbeat.h"
+
+#include <stdarg.h>
+
+#define SESSION_NAME_MAX 64
+
+struct session {
+    struct table_node by_peer;
+    LIST_ENTRY(session) link;
+    enum broker_side side;
+    uint32_t peer;
+    uint64_t serial; /* of all sessions; routing ids may come back, these do not */
+    char name[SESSION_NAME_MAX], build[SESSION_NAME_MAX];
+    size_t max_message_bytes; /* the smaller of both sides' */
+    struct mesh_heartbeat beat;
+    struct mesh_timer timer;
+    uint64_t last_id;      /* greatest call id: of the caller's, or sent to the worker */
+    struct worker *worker; /* back, once registered */
+    struct calls calls;    /* front: those that have not ended */
+};
+
+struct local; /* what the broker knows of a call that it answers itself */
+
+/* Waits (entry.lane), runs (worker) or is the broker's own (local). It has a caller until its END
+ * is sent; a call without one only holds its worker's slot until the worker's END. */
+struct call {
+    struct table_node by_caller, by_id;
+    LIST_ENTRY(call) of_caller, of_worker;
+    struct session *caller;
+    uint64_t caller_id, id; /* the caller's, and ours towards the worker */
+    struct service *service;
+    struct worker *worker;
+    struct local *local;
+    struct queue_entry entry;
+    struct mesh_header header;   /* of OPEN, as the worker gets it */
+    struct broker_message *open; /* while it waits; then a copy, while it may be sent once more */
+    int64_t deadline_ns, arrived_ns, started_ns;
+    struct mesh_timer timer; /* of the deadline */
+};
+
+LIST_HEAD(sessions, session);
+LIST_HEAD(locals, local);
+
+struct broker_core {
+    struct broker_core_options options;
+    uint32_t epoch;
+    int64_t born_ns, now_ns; /* now: of the step that runs */
+    bool draining;
+    struct registry registry;
+    struct table by_peer, by_caller, by_id;
+    struct sessions sessions;
+    size_t n_sessions[2]; /* of each side */
+    struct mesh_timers beats, deadlines;
+    uint64_t next_serial, next_id;
+    uint64_t n_calls; /* that wait or run */
+    uint64_t n_started, n_ended;
+    size_t kept_bytes; /* of copies for a second try */
+    struct locals locals;
+    size_t n_locals, n_watching;
+    int64_t pushed_ns;        /* when watchers were last looked after */
+    uint64_t pushed_version;  /* registry.version then */
+    uint64_t pushed_activity; /* n_started + n_ended then */
+    int64_t warned_ns;
+    int64_t levels_ns; /* when the gauges were last set */
+    bool levels_stale;
+    struct broker_message *actions, **last_action; /* of the step that runs */
+    struct broker_message *blanks;
+    size_t n_blanks;
+};
+
+/* ---- core.c ---- */
+
+/* Build a message and have it sent. */
+void core_send(struct broker_core *core, struct session *session, const struct mesh_header *header,
+               const mesh_meta *meta, const ProtobufCMessage *body, bool compress);
+/* Have a node sent that holds a message already; its header is written anew. */
+void core_pass(struct broker_core *core, struct broker_message *message, struct session *to,
+               const struct mesh_header *header);
+void core_send_kind(struct broker_core *core, struct session *session, uint8_t kind,
+                    uint64_t call_id);
+
+/* How the broker itself ends a call. */
+struct verdict {
+    enum status_code code;
+    bool unprocessed; /* no handler has seen the call */
+    uint32_t retry_delay_ms;
+    char message[STATUS_MESSAGE_MAX];
+};
+struct verdict verdict_make(enum status_code code, bool unprocessed, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void core_send_end(struct broker_core *core, struct session *session, uint64_t call_id,
+                   const struct verdict *verdict);
+
+/* The peer's mistake: tell it, then the session is over. The session is gone afterwards. */
+void core_session_error(struct broker_core *core, struct session *session, enum status_code code,
+                        const char *why);
+
+/* ---- router.c: each returns whether it took the message ---- */
+
+bool router_open(struct broker_core *core, struct session *session, struct broker_message *message,
+                 struct mesh_frame *frame, int64_t now_ns);
+bool router_from_caller(struct broker_core *core, struct session *session,
+                        struct broker_message *message, struct mesh_frame *frame, int64_t now_ns);
+bool router_from_worker(struct broker_core *core, struct session *session,
+                        struct broker_message *message, struct mesh_frame *frame, int64_t now_ns);
+
+/* Give waiting calls to a worker's free slots. */
+void router_fill(struct broker_core *core, struct worker *worker, int64_t now_ns);
+/* Workers have gone: end what nobody can serve any more, unless it waits for one. */
+void router_orphans(struct broker_core *core, struct worker *worker, int64_t now_ns);
+void router_caller_lost(struct broker_core *core, struct session *session, int64_t now_ns);
+void router_worker_lost(struct broker_core *core, struct worker *worker, const char *why,
+                        int64_t now_ns);
+void router_deadlines(struct broker_core *core, int64_t now_ns);
+/* Free a call that has no worker; its caller has its END or is gone. */
+void router_call_free(struct broker_core *core, struct call *call);
+/* Send END, if somebody waits for it; a worker that runs the call gets CANCEL and keeps its slot. */
+void router_call_end(struct broker_core *core, struct call *call, const struct verdict *verdict,
+                     int64_t now_ns);
+/* A call of the broker's own has sent its END, with OK. */
+void router_call_done(struct broker_core *core, struct call *call, int64_t now_ns);
+/* A call object for an OPEN. NULL without memory */
+struct call *router_call_create(struct broker_core *core, struct session *session,
+                                const struct mesh_header *header, int64_t now_ns);
+
+/* ---- local.c ---- */
+
+bool local_serves(const char *service, size_t size);
+void local_open(struct broker_core *core, struct session *session, struct mesh_frame *frame,
+                const char *path, int64_t now_ns);
+void local_frame(struct broker_core *core, struct call *call, struct mesh_frame *frame,
+                 int64_t now_ns);
+void local_free(struct broker_core *core, struct local **local);
+/* Tell watchers what has changed, when it is time. */
+void local_push(struct broker_core *core, int64_t now_ns);
+int64_t local_next_ns(const struct broker_core *core);
+
+#endif

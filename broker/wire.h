@@ -1,0 +1,61 @@
+/*
+ * wire.h - one side of the broker: a bound ROUTER, who is behind it, and what waits to be sent
+ *
+ * Nothing here blocks. What a peer does not take at once waits in a list of bounded bytes; a peer whose
+ * list is full, or whose connection is gone, is reported as lost. Owned by the broker's thread.
+ */
+#ifndef BROKER_WIRE_H
+#define BROKER_WIRE_H
+
+#include "broker/core.h"
+#include "broker/table.h"
+
+#include <sys/queue.h>
+
+#define WIRE_BACKLOG_MESSAGES 4096 /* that wait for one peer */
+#define WIRE_BACKLOG_BYTES ((size_t)64 << 20)
+
+struct wire_lost {
+    uint32_t peer;
+    const char *why;
+};
+
+LIST_HEAD(backlogs, backlog);
+
+struct wire {
+    enum broker_side side;
+    struct broker_core *core; /* borrowed: whose nodes the messages are */
+    void *socket, *monitor;
+    char **endpoints; /* (n_endpoints) as bound */
+    size_t n_endpoints;
+    struct wire_peer *peer_by_fd; /* (n_fds) */
+    size_t n_fds;
+    struct table backlog_by_peer;
+    struct backlogs backlogs; /* peers that something waits for */
+    struct wire_lost *lost;   /* (n_lost) to be told to the core */
+    size_t n_lost, lost_room;
+};
+
+/**
+ * Bind. Folders of ipc:// endpoints are made, for this user alone.
+ *
+ * @param endpoints  ended by NULL
+ * @return 0; -EINVAL: no endpoint; -EADDRINUSE, also for an ipc:// that somebody listens on; ...
+ */
+int wire_open(struct wire *wire, enum broker_side side, void *context, const char *const *endpoints,
+              size_t max_message_bytes);
+void wire_close(struct wire *wire, int linger_ms);
+
+/** Receive one message. @return as mesh_message_recv() */
+int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_frame *frame);
+
+/** Carry an action out; the node goes back to the core when it is done with. */
+void wire_act(struct wire *wire, struct broker_message *action);
+
+/** Send what waits, as far as peers take it. @return whether something still waits */
+bool wire_flush(struct wire *wire);
+
+/** Read the socket's monitor: peers whose connection has ended go to `lost`. */
+void wire_watch(struct wire *wire);
+
+#endif
