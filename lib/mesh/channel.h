@@ -23,6 +23,7 @@ struct mesh_channel_options {
     const char *name;     /* for people: "gateway" */
     void *context; /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
     size_t max_message_bytes; /* 0: 32 MiB */
+    uint32_t heartbeat_ms;    /* 0: the peer's wish */
 };
 
 /** @return 0 (not yet connected: calls wait or fail as their options say); -EINVAL; -ENOMEM */
@@ -59,7 +60,24 @@ int mesh_unary(struct mesh_channel *channel, const ProtobufCServiceDescriptor *s
                struct status *status);
 
 /**
- * Start a call of any kind. Never blocks.
+ * How mesh_unary_start() gives its answer: once, on the channel's thread, where it must not block but may
+ * start further calls.
+ *
+ * @param response  as of mesh_unary(); the callee's now
+ */
+typedef void mesh_unary_done(void *arg, const struct status *status, ProtobufCMessage *response);
+
+/**
+ * One request, one response, without a thread that waits.
+ *
+ * @return 0: `done` will be called; -EINVAL, -EMSGSIZE, -ENOMEM: it will not
+ */
+int mesh_unary_start(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
+                     const char *method, const ProtobufCMessage *request,
+                     const struct mesh_call_options *options, mesh_unary_done *done, void *arg);
+
+/**
+ * Start a call of any kind. Never blocks. The first write, finish or read sends it off.
  *
  * Write any number of messages (one for a unary or server-streaming method), say mesh_stream_finish(),
  * read until -ENODATA, look at the status, destroy. Reading and writing may happen on two threads.

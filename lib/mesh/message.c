@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define ROUTING_ID_BYTES 5     /* a zero and 32 bits, as ROUTER draws them */
+#define COMPRESS_MIN 512       /* bytes; smaller bodies are not worth lz4's time */
 #define FRAME_SLACK (64 << 10) /* header and Meta, beside the body */
 
 /* ---- building -------------------------------------------------------------------------------- */
@@ -39,11 +40,27 @@ static int place_body(struct mesh_message *out, uint8_t *inline_at, const Protob
     return 0;
 }
 
-static int assemble(struct mesh_header *header, const mesh_meta *meta, const ProtobufCMessage *body,
-                    const uint8_t *packed, size_t body_size, struct mesh_message *out)
+/* The Meta of a message to be built: a message, or its bytes. */
+struct meta_source {
+    const mesh_meta *meta;
+    const uint8_t *packed;
+    size_t size;
+};
+
+static void place_meta(const struct meta_source *meta, uint8_t *at)
+{
+    if (meta->meta)
+        protobuf_c_message_pack(&meta->meta->base, at);
+    else if (meta->size > 0)
+        memcpy(at, meta->packed, meta->size);
+}
+
+static int assemble(const struct mesh_header *header, const struct meta_source *meta,
+                    const ProtobufCMessage *body, const uint8_t *packed, size_t body_size,
+                    struct mesh_message *out)
 {
     bool in_line = (header->flags & MESH_INLINE) != 0;
-    size_t size = MESH_HEADER_BYTES + header->meta_bytes + (in_line ? body_size : 0);
+    size_t size = MESH_HEADER_BYTES + meta->size + (in_line ? body_size : 0);
     uint8_t *at;
 
     out->next = NULL;
@@ -54,8 +71,8 @@ static int assemble(struct mesh_header *header, const mesh_meta *meta, const Pro
     at = zmq_msg_data(&out->first);
     mesh_header_encode(header, at);
     at += MESH_HEADER_BYTES;
-    if (meta)
-        at += protobuf_c_message_pack(&meta->base, at);
+    place_meta(meta, at);
+    at += meta->size;
     if (body && place_body(out, in_line ? at : NULL, body, packed, body_size) < 0) {
         zmq_msg_close(&out->first);
         return -ENOMEM;
@@ -63,23 +80,22 @@ static int assemble(struct mesh_header *header, const mesh_meta *meta, const Pro
     return 0;
 }
 
-int mesh_message_build(const struct mesh_header *header, const mesh_meta *meta,
-                       const ProtobufCMessage *body, bool compress, struct mesh_message *out)
+static int build(const struct mesh_header *header, const struct meta_source *meta,
+                 const ProtobufCMessage *body, bool compress, struct mesh_message *out)
 {
     struct mesh_header full = *header;
-    size_t meta_size = meta ? protobuf_c_message_get_packed_size(&meta->base) : 0;
     size_t size = body ? protobuf_c_message_get_packed_size(body) : 0;
     uint8_t *packed = NULL;
     uint8_t *room = NULL;
     size_t shrunk = 0;
     int err;
 
-    if (meta_size > MESH_META_MAX || size > UINT32_MAX)
+    if (meta->size > MESH_META_MAX || size > UINT32_MAX)
         return -EMSGSIZE;
     full.flags &= (uint16_t) ~(MESH_MESSAGE | MESH_INLINE | MESH_LZ4);
-    full.meta_bytes = (uint32_t)meta_size;
+    full.meta_bytes = (uint32_t)meta->size;
     full.body_bytes = (uint32_t)size;
-    if (compress && body) {
+    if (compress && size >= COMPRESS_MIN) {
         packed = pack_aside(body, size, &room);
         if (!packed)
             return -ENOMEM;
@@ -96,9 +112,53 @@ int mesh_message_build(const struct mesh_header *header, const mesh_meta *meta,
     return err;
 }
 
+int mesh_message_build(const struct mesh_header *header, const mesh_meta *meta,
+                       const ProtobufCMessage *body, bool compress, struct mesh_message *out)
+{
+    struct meta_source source = {.meta = meta};
+
+    if (meta)
+        source.size = protobuf_c_message_get_packed_size(&meta->base);
+    return build(header, &source, body, compress, out);
+}
+
+int mesh_message_build_packed(const struct mesh_header *header, const uint8_t *meta,
+                              size_t meta_size, const ProtobufCMessage *body, bool compress,
+                              struct mesh_message *out)
+{
+    struct meta_source source = {.packed = meta, .size = meta_size};
+
+    return build(header, &source, body, compress, out);
+}
+
 void mesh_message_set_header(struct mesh_message *message, const struct mesh_header *header)
 {
     mesh_header_encode(header, zmq_msg_data(&message->first));
+}
+
+int mesh_message_set_meta(struct mesh_message *message, const mesh_meta *meta)
+{
+    size_t meta_size = protobuf_c_message_get_packed_size(&meta->base);
+    struct mesh_frame frame;
+    size_t in_line;
+    zmq_msg_t first;
+    uint8_t *at;
+
+    if (meta_size > MESH_META_MAX)
+        return -EMSGSIZE;
+    mesh_message_frame(message, &frame);
+    in_line = frame.header.flags & MESH_INLINE ? frame.body_size : 0;
+    if (zmq_msg_init_size(&first, MESH_HEADER_BYTES + meta_size + in_line) < 0)
+        return -ENOMEM;
+    frame.header.meta_bytes = (uint32_t)meta_size;
+    at = zmq_msg_data(&first);
+    mesh_header_encode(&frame.header, at);
+    protobuf_c_message_pack(&meta->base, at + MESH_HEADER_BYTES);
+    if (in_line > 0)
+        memcpy(at + MESH_HEADER_BYTES + meta_size, frame.body, in_line);
+    zmq_msg_move(&message->first, &first);
+    zmq_msg_close(&first);
+    return 0;
 }
 
 void mesh_message_frame(struct mesh_message *message, struct mesh_frame *out)
@@ -119,6 +179,20 @@ void mesh_message_close(struct mesh_message *message)
     if (message->has_body)
         zmq_msg_close(&message->body);
     message->has_body = false;
+}
+
+void mesh_message_move(struct mesh_message *to, struct mesh_message *from)
+{
+    to->next = NULL;
+    to->peer = from->peer;
+    to->has_body = from->has_body;
+    zmq_msg_init(&to->first);
+    zmq_msg_move(&to->first, &from->first);
+    if (from->has_body) {
+        zmq_msg_init(&to->body);
+        zmq_msg_move(&to->body, &from->body);
+    }
+    from->has_body = false;
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */

@@ -36,8 +36,16 @@ struct mesh_message {
 int mesh_message_build(const struct mesh_header *header, const mesh_meta *meta,
                        const ProtobufCMessage *body, bool compress, struct mesh_message *out);
 
+/** The same with a Meta that is packed already, (meta_size). */
+int mesh_message_build_packed(const struct mesh_header *header, const uint8_t *meta,
+                              size_t meta_size, const ProtobufCMessage *body, bool compress,
+                              struct mesh_message *out);
+
 /** Write a header over the one that is there; its meta_bytes and body_bytes must be the same. */
 void mesh_message_set_header(struct mesh_message *message, const struct mesh_header *header);
+
+/** Put another Meta in. @return 0; -EMSGSIZE, -ENOMEM: it is as before, and still to be closed */
+int mesh_message_set_meta(struct mesh_message *message, const mesh_meta *meta);
 
 /** Look at it again. Its frames are known to be valid. */
 void mesh_message_frame(struct mesh_message *message, struct mesh_frame *out);
@@ -64,6 +72,9 @@ int mesh_message_recv(void *socket, enum mesh_socket_kind kind, struct mesh_mess
 int mesh_message_send(void *socket, enum mesh_socket_kind kind, struct mesh_message *message);
 
 void mesh_message_close(struct mesh_message *message);
+
+/** Move into memory that holds none; the source may then be forgotten. Frames of it: look again. */
+void mesh_message_move(struct mesh_message *to, struct mesh_message *from);
 
 /** Open a socket with the options of docs/wire.md section 1. @return NULL with errno set */
 void *mesh_socket_open(void *context, enum mesh_socket_kind kind, size_t max_message_bytes);

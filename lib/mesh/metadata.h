@@ -2,7 +2,8 @@
  * metadata.h - key/value pairs that travel with a call, both ways
  *
  * Keys are lower case [a-z0-9._-], at most 64 bytes; a key ending in "-bin" takes any bytes, others
- * printable UTF-8. All entries of one call together fit MESH_METADATA_MAX packed bytes.
+ * printable UTF-8. All entries of one call and direction fit MESH_METADATA_MAX packed bytes: the Meta
+ * block that carries them has 8192, and the method, selector and status message need room as well.
  */
 #ifndef MESH_METADATA_H
 #define MESH_METADATA_H
@@ -10,11 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MESH_METADATA_MAX 8192
+#define MESH_METADATA_MAX 7168
 
 struct mesh_metadata; /* NULL is the empty list wherever a const one is taken */
 
-/** Add an entry; *metadata may be NULL and is made then. Keys may repeat. @return 0; -EINVAL; -ENOMEM */
+/** Add an entry; *metadata may be NULL and is made then. Keys may repeat. @return 0; -EINVAL: a bad key or
+ *  text, or no room; -ENOMEM */
 int mesh_metadata_add(struct mesh_metadata **metadata, const char *key, const void *value,
                       size_t size);
 int mesh_metadata_add_text(struct mesh_metadata **metadata, const char *key, const char *value);

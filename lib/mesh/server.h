@@ -27,6 +27,7 @@ struct mesh_server_options {
     void *context;            /* a ZeroMQ context to share; NULL: its own */
     uint32_t capacity;        /* calls at once; 0: 1 */
     size_t max_message_bytes; /* 0: 32 MiB */
+    uint32_t heartbeat_ms;    /* with `bind`: how often callers show life; else a wish; 0: 1000 */
 };
 
 int mesh_server_create(const struct mesh_server_options *options, struct mesh_server **out);
@@ -45,6 +46,8 @@ int mesh_server_add_label(struct mesh_server *server, const char *key, const cha
 
 /** Connect (or bind), register, answer calls. Also serves Health. @return 0; -errno */
 int mesh_server_start(struct mesh_server *server);
+/** Where a server with `bind` listens ("tcp://127.0.0.1:*" gets its port); NULL for others; borrowed. */
+const char *mesh_server_endpoint(const struct mesh_server *server);
 /** Whether the broker has accepted the registration (with `bind`: whether it listens). */
 bool mesh_server_ready(const struct mesh_server *server);
 /** Take no new calls; wait for running ones, at most grace_ms. @return 0; -ETIMEDOUT: some were cut off */

@@ -1,0 +1,105 @@
+/*
+ * call.h - a call on its answerer's side; inside lib/mesh, between server.c and call.c
+ *
+ * call.c is what handlers do, each on a thread of the pool; server.c what the server's thread does
+ * with the call. They meet in the call's lock and the server's mailbox. A call lives until both have
+ * let go of it.
+ */
+#ifndef MESH_CALL_H
+#define MESH_CALL_H
+
+#include "mesh/deadline.h"
+#include "mesh/flow.h"
+#include "mesh/mailbox.h"
+#include "mesh/meta.h"
+#include "mesh/method.h"
+#include "mesh/pool.h"
+#include "mesh/server.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct mesh_peer;
+
+enum health_role { HEALTH_NONE, HEALTH_CHECK, HEALTH_WATCH };
+
+struct server_method {
+    struct server_method *next; /* of the same bucket */
+    struct mesh_method *method;
+    ProtobufCService *service;
+    unsigned index;
+    enum mesh_kind kind;
+    enum health_role health; /* answered by the server itself */
+};
+
+enum call_post_kind { POST_FRAME, POST_MORE_CREDIT, POST_END, POST_DRAIN };
+
+struct call_post {
+    struct mesh_post post;
+    struct mesh_call *call;      /* holds a reference while under way */
+    struct mesh_message message; /* POST_FRAME, which is allocated, and POST_END */
+};
+
+struct mesh_call {
+    struct mesh_job job; /* first: the pool gives it back */
+    struct mesh_server *server;
+    const struct server_method *method;
+    atomic_int refs;
+    uint64_t id;
+    uint32_t peer_id;
+    int64_t arrived_ns, deadline_ns;
+    size_t message_max; /* of answers */
+    bool compress;
+
+    /* The server thread's. */
+    struct mesh_peer *peer; /* NULL: a broker's call, or its session is gone */
+    struct mesh_call *next_in_bucket, *next_of_peer, *previous_of_peer;
+    bool listed; /* its frames find it, its END goes out */
+    struct mesh_timer timer;
+    size_t open_bytes;
+    char *watched; /* of HEALTH_WATCH: the service */
+    int told;      /* and what was said last */
+
+    struct call_post end_post, credit_post;
+
+    /* The handler's. */
+    struct mesh_message open; /* Meta, and the first message unless open_read */
+    bool open_read;
+    bool initial_sent, has_response;
+    struct mesh_message response; /* of a unary answer: an END, to be completed */
+    struct mesh_metadata *metadata, *initial, *trailers;
+    uint32_t retry_delay_ms;
+    char trace_id[MESH_TRACE_ID_TEXT];
+
+    volatile int cancelled; /* written atomically, under the lock; engines look without it */
+    pthread_mutex_t lock;   /* what follows */
+    pthread_cond_t changed;
+    struct mesh_flow flow;
+    bool credit_posted;
+    bool started; /* by a handler; before that the server's thread may end it */
+    bool ended;
+    bool failed;          /* written atomically, like `cancelled` */
+    struct status status; /* the handler's when failed, else why it was cancelled */
+};
+
+void mesh_call_hold(struct mesh_call *call);
+void mesh_call_release(struct mesh_call *call);
+
+/** Make one from an OPEN, whose message is taken. NULL when memory is out. */
+struct mesh_call *mesh_call_create(struct mesh_server *server, const struct server_method *method,
+                                   struct mesh_message *open, const struct mesh_frame *frame,
+                                   int64_t now_ns);
+
+/** The handler shall stop. @return whether none had started: the call is over, END is the caller's to send */
+bool mesh_call_cancel(struct mesh_call *call, enum status_code code, const char *why);
+
+/** Run its handler to the end; a pool's function. */
+void mesh_call_run(struct mesh_job *job);
+
+/** An END without a message. */
+int mesh_call_build_end(uint64_t id, const struct status *status, bool unprocessed,
+                        struct mesh_message *out);
+
+struct mesh_mailbox *mesh_server_mailbox(struct mesh_server *server);
+
+#endif

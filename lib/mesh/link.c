@@ -1,0 +1,444 @@
+#include "mesh/link.h"
+
+#include "base/log.h"
+#include "mesh/deadline.h"
+#include "mesh/meta.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NS_PER_MS INT64_C(1000000)
+#define GREETING_MS 3000 /* for WELCOME to come */
+#define STANDING_MS 1000 /* a session that stood so long is tried again at once */
+#define BACKOFF_MIN_MS 50
+#define BACKOFF_MAX_MS 1000
+#define COMPLAIN_MS 3000 /* a peer that stays away so long is worth a line */
+#define PARTING_MS 200   /* for an ERROR or a BYE to leave */
+#define BATCH 256        /* messages received in one step */
+
+typedef Dragoman__Mesh__V1__Hello hello_message;
+typedef Dragoman__Mesh__V1__Welcome welcome_message;
+
+/* ---- overflow -------------------------------------------------------------------------------- */
+
+void mesh_overflow_init(struct mesh_overflow *overflow)
+{
+    *overflow = (struct mesh_overflow){.last = &overflow->first};
+}
+
+int mesh_overflow_add(struct mesh_overflow *overflow, struct mesh_message *message)
+{
+    size_t bytes = mesh_message_bytes(message);
+    struct mesh_message *kept = NULL;
+    int err = -ENOBUFS;
+
+    if (overflow->count < MESH_OVERFLOW_MESSAGES &&
+        overflow->bytes + bytes <= MESH_OVERFLOW_BYTES) {
+        kept = malloc(sizeof(*kept));
+        err = -ENOMEM;
+    }
+    if (!kept) {
+        mesh_message_close(message);
+        return err;
+    }
+    mesh_message_move(kept, message);
+    *overflow->last = kept;
+    overflow->last = &kept->next;
+    overflow->count++;
+    overflow->bytes += bytes;
+    return 0;
+}
+
+int mesh_overflow_flush(struct mesh_overflow *overflow, void *socket, enum mesh_socket_kind kind)
+{
+    while (overflow->first) {
+        struct mesh_message *message = overflow->first;
+        size_t bytes = mesh_message_bytes(message);
+        int err = mesh_message_send(socket, kind, message);
+
+        if (err < 0)
+            return err;
+        overflow->first = message->next;
+        overflow->count--;
+        overflow->bytes -= bytes;
+        free(message);
+    }
+    overflow->last = &overflow->first;
+    return 0;
+}
+
+void mesh_overflow_fini(struct mesh_overflow *overflow)
+{
+    while (overflow->first) {
+        struct mesh_message *message = overflow->first;
+
+        overflow->first = message->next;
+        mesh_message_close(message);
+        free(message);
+    }
+    mesh_overflow_init(overflow);
+}
+
+/* ---- a session begins ------------------------------------------------------------------------ */
+
+void mesh_link_init(struct mesh_link *link, const struct mesh_link_options *options,
+                    const struct mesh_link_handler *handler, void *arg)
+{
+    *link = (struct mesh_link){
+        .options = *options,
+        .handler = handler,
+        .arg = arg,
+        .max_message_bytes = options->max_message_bytes,
+        .backoff_ms = BACKOFF_MIN_MS,
+        .fd = -1,
+        .monitor_fd = -1,
+    };
+    mesh_overflow_init(&link->overflow);
+}
+
+static void close_socket(struct mesh_link *link, int linger_ms)
+{
+    mesh_overflow_fini(&link->overflow);
+    if (!link->socket)
+        return;
+    mesh_monitor_close(&link->monitor);
+    zmq_setsockopt(link->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
+    zmq_close(link->socket);
+    link->socket = NULL;
+    link->fd = link->monitor_fd = -1;
+}
+
+/* Doubling, a fifth more or less, so that many peers do not come back at once. */
+static int64_t backoff_ns(struct mesh_link *link)
+{
+    uint64_t ms = link->backoff_ms;
+
+    link->backoff_ms = ms * 2 < BACKOFF_MAX_MS ? (uint32_t)ms * 2 : BACKOFF_MAX_MS;
+    return (int64_t)(ms * 4 / 5 + mesh_random() % (ms * 2 / 5 + 1)) * NS_PER_MS;
+}
+
+static void open_socket(struct mesh_link *link)
+{
+    size_t size = sizeof(link->fd);
+    const char *endpoint = link->options.endpoint;
+
+    link->retry_at = link->now_ns + backoff_ns(link);
+    link->socket =
+        mesh_socket_open(link->options.context, MESH_DEALER, link->options.max_message_bytes);
+    if (!link->socket) {
+        log_warn("cannot open a socket for '%s': %s", endpoint, zmq_strerror(errno));
+        return;
+    }
+    if (mesh_monitor_open(link->options.context, link->socket, &link->monitor) < 0 ||
+        zmq_connect(link->socket, endpoint) < 0) {
+        log_warn("cannot connect to '%s': %s", endpoint, zmq_strerror(errno));
+        close_socket(link, 0);
+        return;
+    }
+    zmq_getsockopt(link->socket, ZMQ_FD, &link->fd, &size);
+    link->monitor_fd = mesh_monitor_fd(&link->monitor);
+    link->state = LINK_CONNECTING;
+}
+
+/* Until the connection stands the socket refuses it. */
+static void say_hello(struct mesh_link *link)
+{
+    uint64_t session[2] = {mesh_random(), mesh_random()};
+    hello_message hello = DRAGOMAN__MESH__V1__HELLO__INIT;
+    struct mesh_header header = {.kind = MESH_HELLO};
+    struct mesh_message message;
+
+    hello.version_min = hello.version_max = MESH_VERSION;
+    hello.session.data = (uint8_t *)session;
+    hello.session.len = sizeof(session);
+    hello.name = (char *)(link->options.name ? link->options.name : "");
+    hello.build = (char *)DRAGOMAN_VERSION;
+    hello.heartbeat_ms = link->options.heartbeat_ms;
+    hello.max_message_bytes = link->options.max_message_bytes;
+    if (mesh_message_build(&header, NULL, &hello.base, false, &message) < 0)
+        return;
+    if (mesh_message_send(link->socket, MESH_DEALER, &message) < 0) {
+        mesh_message_close(&message);
+        return;
+    }
+    link->state = LINK_GREETING;
+    link->retry_at = link->now_ns + GREETING_MS * NS_PER_MS;
+}
+
+/* ---- and ends -------------------------------------------------------------------------------- */
+
+static void lose(struct mesh_link *link, const char *why)
+{
+    bool was_up = link->state == LINK_UP;
+    bool stood = was_up && link->now_ns - link->up_at >= STANDING_MS * NS_PER_MS;
+
+    if (link->state == LINK_IDLE)
+        return;
+    close_socket(link, PARTING_MS);
+    link->state = LINK_IDLE;
+    link->broken[0] = '\0';
+    link->retry_at = stood ? link->now_ns : link->now_ns + backoff_ns(link);
+    if (was_up) {
+        link->down_at = link->now_ns;
+        log_info("session with '%s' is over: %s", link->options.endpoint, why);
+        link->handler->down(link->arg, why);
+    }
+}
+
+static void break_off(struct mesh_link *link, const char *why)
+{
+    if (link->broken[0] == '\0')
+        snprintf(link->broken, sizeof(link->broken), "%s", why);
+}
+
+static void send_error(struct mesh_link *link, enum status_code code, const char *why)
+{
+    struct mesh_header header = {.kind = MESH_ERROR, .status = (uint16_t)code};
+    mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
+    struct mesh_message message;
+
+    meta.status_message = (char *)why;
+    if (mesh_message_build(&header, &meta, NULL, false, &message) == 0)
+        mesh_link_send(link, &message);
+}
+
+void mesh_link_reject(struct mesh_link *link, enum status_code code, const char *why)
+{
+    if (link->state == LINK_UP)
+        send_error(link, code, why);
+    break_off(link, why);
+}
+
+static void say_bye(struct mesh_link *link)
+{
+    struct mesh_header header = {.kind = MESH_BYE};
+    struct mesh_message message;
+
+    if (link->state == LINK_UP && mesh_message_build(&header, NULL, NULL, false, &message) == 0)
+        mesh_link_send(link, &message);
+}
+
+void mesh_link_restart(struct mesh_link *link)
+{
+    say_bye(link);
+    break_off(link, "the peer takes no new calls");
+}
+
+void mesh_link_fini(struct mesh_link *link, int linger_ms)
+{
+    say_bye(link);
+    close_socket(link, linger_ms);
+    link->state = LINK_IDLE;
+}
+
+/* ---- what the peer says ---------------------------------------------------------------------- */
+
+static void welcome(struct mesh_link *link, const struct mesh_frame *frame)
+{
+    ProtobufCMessage *body = NULL;
+    const welcome_message *said;
+
+    if (link->state != LINK_GREETING ||
+        mesh_frame_unpack(frame, &dragoman__mesh__v1__welcome__descriptor, MESH_INLINE_MAX, &body) <
+            0) {
+        mesh_link_reject(link, STATUS_INVALID_ARGUMENT, "WELCOME that is none");
+        return;
+    }
+    said = (const welcome_message *)body;
+    if (said->version != MESH_VERSION) {
+        mesh_link_reject(link, STATUS_UNIMPLEMENTED, "WELCOME with a version not offered");
+    } else {
+        mesh_heartbeat_init(&link->beat, mesh_heartbeat_agree(said->heartbeat_ms, 0), link->now_ns);
+        link->max_message_bytes = link->options.max_message_bytes;
+        if (said->max_message_bytes > 0 && said->max_message_bytes < link->max_message_bytes)
+            link->max_message_bytes = (size_t)said->max_message_bytes;
+        link->state = LINK_UP;
+        link->up_at = link->now_ns;
+        link->backoff_ms = BACKOFF_MIN_MS;
+        link->complained = false;
+        log_debug("session with '%s' stands", link->options.endpoint);
+        link->handler->up(link->arg);
+    }
+    protobuf_c_message_free_unpacked(body, NULL);
+}
+
+static void error_from_peer(struct mesh_link *link, const struct mesh_frame *frame)
+{
+    mesh_meta *meta = NULL;
+    struct status status;
+
+    if (mesh_meta_unpack(frame, &meta) < 0)
+        meta = NULL;
+    mesh_status_read(frame->header.status, meta, &status);
+    if (meta)
+        dragoman__mesh__v1__meta__free_unpacked(meta, NULL);
+    log_warn("'%s' refuses the session: %s: %s", link->options.endpoint, status_name(status.code),
+             status.message);
+    lose(link, status.message);
+}
+
+/* Session kinds are ours, the rest goes to the owner. @return false: the owner took the message */
+static bool session_frame(struct mesh_link *link, const struct mesh_frame *frame)
+{
+    switch (frame->header.kind) {
+    case MESH_WELCOME:
+        welcome(link, frame);
+        return true;
+    case MESH_PONG:
+        return true;
+    case MESH_GOAWAY:
+        if (link->state == LINK_UP)
+            link->handler->going(link->arg);
+        return true;
+    case MESH_BYE:
+        lose(link, "the peer said BYE");
+        return true;
+    case MESH_ERROR:
+        error_from_peer(link, frame);
+        return true;
+    default:
+        return link->state != LINK_UP;
+    }
+}
+
+static void receive(struct mesh_link *link)
+{
+    struct mesh_message message;
+    struct mesh_frame frame;
+
+    for (int i = 0; i < BATCH && link->socket && !link->broken[0]; i++) {
+        int err = mesh_message_recv(link->socket, MESH_DEALER, &message, &frame);
+
+        if (err == -EBADMSG || err == -EPROTONOSUPPORT)
+            mesh_link_reject(link, STATUS_INVALID_ARGUMENT, "malformed frame");
+        if (err < 0)
+            return;
+        link->heard = true;
+        if (session_frame(link, &frame))
+            mesh_message_close(&message);
+        else
+            link->handler->frame(link->arg, &message, &frame);
+    }
+}
+
+/* ---- stepping -------------------------------------------------------------------------------- */
+
+static void beat(struct mesh_link *link)
+{
+    struct mesh_header header = {.kind = MESH_PING, .call_id = (uint64_t)link->now_ns};
+    struct mesh_message message;
+
+    if (link->heard)
+        mesh_heartbeat_heard(&link->beat, link->now_ns);
+    if (!mesh_heartbeat_alive(&link->beat, link->now_ns)) {
+        lose(link, "no sign of life in three heartbeats");
+        return;
+    }
+    if (mesh_heartbeat_ping_due(&link->beat, link->now_ns) &&
+        mesh_message_build(&header, NULL, NULL, false, &message) == 0)
+        mesh_link_send(link, &message);
+}
+
+static void complain(struct mesh_link *link)
+{
+    if (link->down_at == 0)
+        link->down_at = link->now_ns;
+    if (link->complained || link->now_ns - link->down_at < COMPLAIN_MS * NS_PER_MS)
+        return;
+    link->complained = true;
+    log_warn("nobody answers at '%s' yet: still trying", link->options.endpoint);
+}
+
+static void lose_broken(struct mesh_link *link)
+{
+    char why[sizeof(link->broken)];
+
+    memcpy(why, link->broken, sizeof(why));
+    lose(link, why);
+}
+
+bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
+{
+    bool cut = false;
+
+    link->now_ns = now_ns;
+    link->heard = false;
+    if (link->state != LINK_UP)
+        complain(link);
+    if (link->state == LINK_IDLE && now_ns >= link->retry_at)
+        open_socket(link);
+    while (mesh_monitor_next(&link->monitor) >= 0)
+        cut = true;
+    if (link->state == LINK_CONNECTING)
+        say_hello(link);
+    if (link->socket)
+        receive(link); /* what came before the cut still counts */
+    if (cut && link->state >= LINK_GREETING)
+        lose(link, "the connection was closed");
+    if (link->broken[0])
+        lose_broken(link);
+    if (link->state == LINK_GREETING && now_ns >= link->retry_at)
+        lose(link, "no WELCOME in time");
+    if (link->state == LINK_UP)
+        beat(link);
+    if (link->state == LINK_UP && link->overflow.first)
+        mesh_overflow_flush(&link->overflow, link->socket, MESH_DEALER);
+    return link->heard;
+}
+
+int mesh_link_fds(const struct mesh_link *link, struct pollfd *fds)
+{
+    if (!link->socket)
+        return 0;
+    fds[0] = (struct pollfd){.fd = link->fd, .events = POLLIN};
+    fds[1] = (struct pollfd){.fd = link->monitor_fd, .events = POLLIN};
+    return 2;
+}
+
+bool mesh_link_pending(struct mesh_link *link)
+{
+    int events = 0;
+    size_t size = sizeof(events);
+
+    if (link->broken[0])
+        return true;
+    if (!link->socket || zmq_getsockopt(link->socket, ZMQ_EVENTS, &events, &size) < 0)
+        return false;
+    if ((events & ZMQ_POLLOUT) && (link->state == LINK_CONNECTING || link->overflow.first))
+        return true;
+    return (events & ZMQ_POLLIN) != 0;
+}
+
+int64_t mesh_link_next_ns(const struct mesh_link *link)
+{
+    if (link->state == LINK_UP)
+        return mesh_heartbeat_next_ns(&link->beat);
+    if (link->state == LINK_CONNECTING)
+        return link->complained ? MESH_NEVER : link->now_ns + COMPLAIN_MS * NS_PER_MS;
+    return link->retry_at;
+}
+
+int mesh_link_send(struct mesh_link *link, struct mesh_message *message)
+{
+    int err = -EAGAIN;
+
+    if (link->state != LINK_UP || link->broken[0]) {
+        mesh_message_close(message);
+        return -ENOTCONN;
+    }
+    if (!link->overflow.first)
+        err = mesh_message_send(link->socket, MESH_DEALER, message);
+    if (err == -EAGAIN && mesh_overflow_add(&link->overflow, message) < 0) {
+        break_off(link, "the peer does not take what is sent");
+        return -ENOTCONN;
+    }
+    if (err < 0 && err != -EAGAIN) {
+        mesh_message_close(message);
+        break_off(link, zmq_strerror(-err));
+        return -ENOTCONN;
+    }
+    link->beat.sent_at = link->now_ns;
+    return 0;
+}

@@ -1,0 +1,98 @@
+/*
+ * link.h - the connecting side of a session: connect, HELLO, heartbeat, come back (docs/wire.md section 4)
+ *
+ * Belongs to one thread, which steps it. A channel is a link and calls; so is a server that works for
+ * a broker. Each session has a socket of its own: nothing of a lost one reaches the next.
+ */
+#ifndef MESH_LINK_H
+#define MESH_LINK_H
+
+#include "base/status.h"
+#include "mesh/heartbeat.h"
+#include "mesh/message.h"
+#include "mesh/monitor.h"
+
+#include <poll.h>
+
+#define MESH_LINK_FDS 2
+#define MESH_OVERFLOW_MESSAGES 4096
+#define MESH_OVERFLOW_BYTES ((size_t)64 << 20)
+
+struct mesh_link;
+
+struct mesh_link_handler {
+    /** WELCOME has come: frames may be sent. */
+    void (*up)(void *arg);
+    /** The session is over, or the peer asked for no new calls (`going`: it still stands). */
+    void (*down)(void *arg, const char *why);
+    void (*going)(void *arg);
+    /** A frame for the owner, who takes the message. */
+    void (*frame)(void *arg, struct mesh_message *message, const struct mesh_frame *frame);
+};
+
+struct mesh_link_options {
+    void *context; /* borrowed */
+    const char *endpoint;
+    const char *name;
+    size_t max_message_bytes;
+    uint32_t heartbeat_ms; /* wish; 0: the peer's */
+};
+
+/* Messages that a peer does not take yet. */
+struct mesh_overflow {
+    struct mesh_message *first, **last;
+    size_t count, bytes;
+};
+
+void mesh_overflow_init(struct mesh_overflow *overflow);
+/** Takes the message. @return 0; -ENOBUFS past the bounds, -ENOMEM: it is closed */
+int mesh_overflow_add(struct mesh_overflow *overflow, struct mesh_message *message);
+/** Send from the front. @return 0: empty; -EAGAIN; -EHOSTUNREACH */
+int mesh_overflow_flush(struct mesh_overflow *overflow, void *socket, enum mesh_socket_kind kind);
+void mesh_overflow_fini(struct mesh_overflow *overflow);
+
+enum mesh_link_state { LINK_IDLE, LINK_CONNECTING, LINK_GREETING, LINK_UP };
+
+struct mesh_link {
+    struct mesh_link_options options;
+    const struct mesh_link_handler *handler;
+    void *arg;
+    enum mesh_link_state state;
+    void *socket;
+    int fd, monitor_fd;
+    struct mesh_monitor monitor;
+    struct mesh_heartbeat beat;
+    struct mesh_overflow overflow;
+    size_t max_message_bytes; /* the smaller of both sides' */
+    int64_t now_ns;           /* of this step */
+    int64_t retry_at, up_at, down_at;
+    uint32_t backoff_ms;
+    bool heard; /* anything, in this step */
+    char broken
+        [64]; /* why the next step ends the session: its owner may be in the midst of its calls */
+    bool complained;
+};
+
+/** Strings and context are borrowed. The first step connects. */
+void mesh_link_init(struct mesh_link *link, const struct mesh_link_options *options,
+                    const struct mesh_link_handler *handler, void *arg);
+/** Say BYE, give what was sent linger_ms to leave. */
+void mesh_link_fini(struct mesh_link *link, int linger_ms);
+
+/** Do whatever is due. @return whether messages came, and there may be more */
+bool mesh_link_step(struct mesh_link *link, int64_t now_ns);
+/** File descriptors to sleep on. @return how many, at most MESH_LINK_FDS */
+int mesh_link_fds(const struct mesh_link *link, struct pollfd *fds);
+/** Whether there is something to do already: ask after the last send, before sleeping. */
+bool mesh_link_pending(struct mesh_link *link);
+int64_t mesh_link_next_ns(const struct mesh_link *link);
+
+/** Leave this session for the next, with a BYE: after GOAWAY, when nothing runs on it any more. */
+void mesh_link_restart(struct mesh_link *link);
+
+/** Send, or keep until the peer takes it. Takes the message always. @return 0; -ENOTCONN */
+int mesh_link_send(struct mesh_link *link, struct mesh_message *message);
+/** The peer broke the protocol: tell it. The next step ends the session. */
+void mesh_link_reject(struct mesh_link *link, enum status_code code, const char *why);
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * meta.h - metadata and the Meta block that carries it; inside lib/mesh and for the broker
+ */
+#ifndef MESH_META_H
+#define MESH_META_H
+
+#include "base/status.h"
+#include "mesh/metadata.h"
+#include "proto/mesh.pb-c.h"
+
+#include <stdbool.h>
+
+#define MESH_TRACE_ID_TEXT 33 /* bytes: 32 hex digits and a NUL */
+#define MESH_TRACEPARENT_BYTES 25
+
+/** Let a Meta about to be packed point at the entries of a list, which must outlive it. */
+void mesh_metadata_lend(const struct mesh_metadata *metadata, Dragoman__Mesh__V1__Meta *meta);
+
+/** Copy and check the entries of an unpacked Meta. *out is NULL when there are none. @return 0;
+ *  -EBADMSG for a bad key or text; -ENOMEM */
+int mesh_metadata_take(const Dragoman__Mesh__V1__Meta *meta, struct mesh_metadata **out);
+
+/** The status of an END: its number from the header, the rest from the Meta (NULL: none). */
+void mesh_status_read(uint16_t number, const Dragoman__Mesh__V1__Meta *meta, struct status *out);
+
+/** A selector as text, "lang=en,model=tiny.en". */
+struct mesh_selector;
+
+/** @return 0; -EINVAL for text that is none; -ENOMEM. *out is NULL for NULL or "". */
+int mesh_selector_parse(const char *text, struct mesh_selector **out);
+void mesh_selector_lend(const struct mesh_selector *selector, Dragoman__Mesh__V1__Meta *meta);
+void mesh_selector_destroy(struct mesh_selector **selector);
+
+/** Whether each wanted label has one of its values among the worker's. */
+bool mesh_labels_match(Dragoman__Mesh__V1__Label *const *wanted, size_t n_wanted,
+                       Dragoman__Mesh__V1__Label *const *offered, size_t n_offered);
+
+/**
+ * Fill a traceparent: a new parent span in a given trace.
+ *
+ * @param trace_id  32 hex digits; NULL: a new trace
+ * @return 0; -EINVAL
+ */
+int mesh_traceparent_make(const char *trace_id, uint8_t out[MESH_TRACEPARENT_BYTES]);
+void mesh_trace_id_text(const uint8_t *traceparent, char out[MESH_TRACE_ID_TEXT]);
+
+/** Random bits of this thread; not for secrets. */
+uint64_t mesh_random(void);
+
+#endif

@@ -1,0 +1,90 @@
+#include "mesh/monitor.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+#define EVENT_BYTES 6 /* a 16-bit number and a 32-bit value */
+
+int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor)
+{
+    static atomic_uint serial;
+    char address[64];
+    int linger = 0;
+
+    snprintf(address, sizeof(address), "inproc://mesh.monitor.%u", atomic_fetch_add(&serial, 1));
+    monitor->socket = NULL;
+    monitor->events = zmq_socket(context, ZMQ_PAIR);
+    if (!monitor->events)
+        return -errno;
+    zmq_setsockopt(monitor->events, ZMQ_LINGER, &linger, sizeof(linger));
+    if (zmq_socket_monitor(socket, address, ZMQ_EVENT_DISCONNECTED) < 0 ||
+        zmq_connect(monitor->events, address) < 0) {
+        int err = -errno;
+
+        zmq_socket_monitor(socket, NULL, 0);
+        zmq_close(monitor->events);
+        monitor->events = NULL;
+        return err;
+    }
+    monitor->socket = socket;
+    return 0;
+}
+
+void mesh_monitor_close(struct mesh_monitor *monitor)
+{
+    if (!monitor->socket)
+        return;
+    zmq_socket_monitor(monitor->socket, NULL, 0);
+    zmq_close(monitor->events);
+    *monitor = (struct mesh_monitor){0};
+}
+
+int mesh_monitor_fd(const struct mesh_monitor *monitor)
+{
+    int fd = -1;
+    size_t size = sizeof(fd);
+
+    if (monitor->socket)
+        zmq_getsockopt(monitor->events, ZMQ_FD, &fd, &size);
+    return fd;
+}
+
+/* An event is two frames: number and value, then the address. @return false: no event */
+static bool next_event(void *events, uint16_t *number, int32_t *value)
+{
+    zmq_msg_t frame;
+    const uint8_t *data;
+
+    *number = 0;
+    zmq_msg_init(&frame);
+    if (zmq_msg_recv(&frame, events, ZMQ_DONTWAIT) < 0)
+        return false;
+    data = zmq_msg_data(&frame);
+    if (zmq_msg_size(&frame) == EVENT_BYTES) {
+        memcpy(number, data, sizeof(*number));
+        memcpy(value, data + sizeof(*number), sizeof(*value));
+    }
+    while (zmq_msg_more(&frame) && zmq_msg_recv(&frame, events, ZMQ_DONTWAIT) >= 0)
+        ;
+    zmq_msg_close(&frame);
+    return true;
+}
+
+int mesh_monitor_next(struct mesh_monitor *monitor)
+{
+    uint16_t number;
+    int32_t value = -1;
+
+    if (!monitor->socket)
+        return -1;
+    while (next_event(monitor->events, &number, &value)) {
+        if (number == ZMQ_EVENT_DISCONNECTED)
+            return value;
+    }
+    return -1;
+}

@@ -1,0 +1,26 @@
+/*
+ * monitor.h - hears from a ZeroMQ socket that a connection has closed
+ *
+ * A hint, earlier than the heartbeat: inproc:// says nothing. The file descriptor names the connection at a ROUTER (compare
+ * ZMQ_SRCFD of a message). Read the monitor before the messages that tell whose it is: a number is used again.
+ */
+#ifndef MESH_MONITOR_H
+#define MESH_MONITOR_H
+
+struct mesh_monitor {
+    void *socket; /* the watched one; NULL when not open */
+    void *events;
+};
+
+/** Watch a socket, from the thread that owns it. @return 0; -errno */
+int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor);
+/** Before the socket is closed. */
+void mesh_monitor_close(struct mesh_monitor *monitor);
+
+/** To poll for reading, edge-triggered: read all with mesh_monitor_next(). */
+int mesh_monitor_fd(const struct mesh_monitor *monitor);
+
+/** Next connection that has closed. @return its file descriptor (closed; a name only); -1: none */
+int mesh_monitor_next(struct mesh_monitor *monitor);
+
+#endif

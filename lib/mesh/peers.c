@@ -1,0 +1,438 @@
+#include "mesh/peers.h"
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "mesh/deadline.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NS_PER_MS INT64_C(1000000)
+#define BUCKETS 1024
+#define PEERS_MAX 8192
+#define BATCH 256
+#define RETRY_MS 2 /* a ROUTER does not say when a peer takes messages again */
+
+typedef Dragoman__Mesh__V1__Hello hello_message;
+typedef Dragoman__Mesh__V1__Welcome welcome_message;
+
+struct mesh_peers {
+    struct mesh_peers_options options;
+    const struct mesh_peers_handler *handler;
+    void *arg;
+    void *socket;
+    int fd;
+    struct mesh_monitor monitor;
+    char endpoint[256];
+    int64_t now_ns, look_at;
+    size_t n_peers, n_stuck; /* stuck: with an overflow */
+    bool any_broken, going;
+    uint32_t heartbeat_ms;
+    struct metric *rejected;
+    struct mesh_peer *buckets[BUCKETS];
+};
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+static struct mesh_peer **place_of(struct mesh_peers *peers, uint32_t id)
+{
+    struct mesh_peer **at = &peers->buckets[(id * 2654435761u) >> 22];
+
+    while (*at && (*at)->id != id)
+        at = &(*at)->next;
+    return at;
+}
+
+static void drop(struct mesh_peers *peers, struct mesh_peer *peer, const char *why)
+{
+    *place_of(peers, peer->id) = peer->next;
+    peers->n_peers--;
+    if (peer->overflow.first)
+        peers->n_stuck--;
+    peers->handler->gone(peers->arg, peer, why);
+    mesh_overflow_fini(&peer->overflow);
+    free(peer);
+}
+
+/* Do something with each; it may drop the one it is given. */
+static void each(struct mesh_peers *peers, void (*visit)(struct mesh_peers *, struct mesh_peer *))
+{
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct mesh_peer *peer = peers->buckets[i], *next; peer; peer = next) {
+            next = peer->next;
+            visit(peers, peer);
+        }
+    }
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+static void break_off(struct mesh_peers *peers, struct mesh_peer *peer, const char *why)
+{
+    if (peer->broken[0] == '\0')
+        snprintf(peer->broken, sizeof(peer->broken), "%s", why);
+    peers->any_broken = true;
+}
+
+int mesh_peers_send(struct mesh_peers *peers, struct mesh_peer *peer, struct mesh_message *message)
+{
+    int err = -EAGAIN;
+
+    message->peer = peer->id;
+    if (peer->broken[0]) {
+        mesh_message_close(message);
+        return -ENOTCONN;
+    }
+    if (!peer->overflow.first)
+        err = mesh_message_send(peers->socket, MESH_ROUTER, message);
+    if (err == -EAGAIN) {
+        if (!peer->overflow.first)
+            peers->n_stuck++;
+        if (mesh_overflow_add(&peer->overflow, message) == 0)
+            return 0;
+        if (!peer->overflow.first)
+            peers->n_stuck--;
+        break_off(peers, peer, "it does not take what is sent");
+        return -ENOTCONN;
+    }
+    if (err < 0) {
+        mesh_message_close(message);
+        break_off(peers, peer, "its connection is gone");
+        return -ENOTCONN;
+    }
+    return 0;
+}
+
+/* To one that may have no session. */
+static void send_error(struct mesh_peers *peers, uint32_t id, enum status_code code,
+                       const char *why)
+{
+    struct mesh_header header = {.kind = MESH_ERROR, .status = (uint16_t)code};
+    mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
+    struct mesh_message message;
+
+    metric_add(peers->rejected, 1);
+    meta.status_message = (char *)why;
+    if (mesh_message_build(&header, &meta, NULL, false, &message) < 0)
+        return;
+    message.peer = id;
+    if (mesh_message_send(peers->socket, MESH_ROUTER, &message) < 0)
+        mesh_message_close(&message);
+}
+
+void mesh_peers_reject(struct mesh_peers *peers, struct mesh_peer *peer, enum status_code code,
+                       const char *why)
+{
+    send_error(peers, peer->id, code, why);
+    break_off(peers, peer, why);
+}
+
+static void send_bare(struct mesh_peers *peers, struct mesh_peer *peer, uint8_t kind,
+                      uint64_t token)
+{
+    struct mesh_header header = {.kind = kind, .call_id = token};
+    struct mesh_message message;
+
+    if (mesh_message_build(&header, NULL, NULL, false, &message) == 0)
+        mesh_peers_send(peers, peer, &message);
+}
+
+/* ---- sessions -------------------------------------------------------------------------------- */
+
+static void hear_disconnects(struct mesh_peers *peers)
+{
+    int fd;
+
+    while ((fd = mesh_monitor_next(&peers->monitor)) >= 0) {
+        for (size_t i = 0; i < BUCKETS; i++) {
+            for (struct mesh_peer *peer = peers->buckets[i]; peer; peer = peer->next) {
+                if (peer->fd == fd)
+                    break_off(peers, peer, "the connection was closed");
+            }
+        }
+    }
+}
+
+static void send_welcome(struct mesh_peers *peers, struct mesh_peer *peer, uint32_t heartbeat_ms)
+{
+    welcome_message welcome = DRAGOMAN__MESH__V1__WELCOME__INIT;
+    struct mesh_header header = {.kind = MESH_WELCOME};
+    struct mesh_message message;
+
+    welcome.version = MESH_VERSION;
+    welcome.heartbeat_ms = heartbeat_ms;
+    welcome.max_message_bytes = peers->options.max_message_bytes;
+    if (mesh_message_build(&header, NULL, &welcome.base, false, &message) == 0)
+        mesh_peers_send(peers, peer, &message);
+    if (peers->going)
+        send_bare(peers, peer, MESH_GOAWAY, 0);
+}
+
+static void begin(struct mesh_peers *peers, uint32_t id, const hello_message *said, int fd)
+{
+    struct mesh_peer **place = place_of(peers, id);
+    struct mesh_peer *peer;
+    uint32_t heartbeat_ms = mesh_heartbeat_agree(said->heartbeat_ms, peers->heartbeat_ms);
+
+    if (*place)
+        drop(peers, *place, "it said HELLO again");
+    place = place_of(peers, id);
+    peer = peers->n_peers < PEERS_MAX ? calloc(1, sizeof(*peer)) : NULL;
+    if (!peer) {
+        send_error(peers, id, STATUS_RESOURCE_EXHAUSTED, "too many sessions");
+        return;
+    }
+    peer->id = id;
+    peer->fd = fd;
+    peer->max_message_bytes = peers->options.max_message_bytes;
+    if (said->max_message_bytes > 0 && said->max_message_bytes < peer->max_message_bytes)
+        peer->max_message_bytes = (size_t)said->max_message_bytes;
+    mesh_heartbeat_init(&peer->beat, heartbeat_ms, peers->now_ns);
+    mesh_overflow_init(&peer->overflow);
+    peer->next = *place;
+    *place = peer;
+    peers->n_peers++;
+    if (mesh_heartbeat_next_ns(&peer->beat) < peers->look_at)
+        peers->look_at = mesh_heartbeat_next_ns(&peer->beat);
+    log_debug("'%s' has begun a session", said->name);
+    send_welcome(peers, peer, heartbeat_ms);
+}
+
+static void hello(struct mesh_peers *peers, struct mesh_message *message,
+                  const struct mesh_frame *frame)
+{
+    ProtobufCMessage *body = NULL;
+    const hello_message *said;
+
+    if (mesh_frame_unpack(frame, &dragoman__mesh__v1__hello__descriptor, MESH_INLINE_MAX, &body) <
+        0) {
+        send_error(peers, message->peer, STATUS_INVALID_ARGUMENT, "HELLO that is none");
+        return;
+    }
+    said = (const hello_message *)body;
+    if (said->version_min > MESH_VERSION || said->version_max < MESH_VERSION) {
+        send_error(peers, message->peer, STATUS_UNIMPLEMENTED, "no protocol version in common");
+    } else {
+        hear_disconnects(peers); /* the number of a closed connection may be this one's by now */
+        begin(peers, message->peer, said, zmq_msg_get(&message->first, ZMQ_SRCFD));
+    }
+    protobuf_c_message_free_unpacked(body, NULL);
+}
+
+static bool deserves_error(uint8_t kind)
+{
+    return kind != MESH_PONG && kind != MESH_BYE && kind != MESH_ERROR;
+}
+
+/* @return false: the owner took the message */
+static bool session_frame(struct mesh_peers *peers, struct mesh_message *message,
+                          const struct mesh_frame *frame)
+{
+    struct mesh_peer *peer = *place_of(peers, message->peer);
+
+    if (frame->header.kind == MESH_HELLO) {
+        hello(peers, message, frame);
+        return true;
+    }
+    if (!peer) {
+        if (deserves_error(frame->header.kind))
+            send_error(peers, message->peer, STATUS_FAILED_PRECONDITION, "say HELLO first");
+        return true;
+    }
+    mesh_heartbeat_heard(&peer->beat, peers->now_ns);
+    switch (frame->header.kind) {
+    case MESH_PING:
+        send_bare(peers, peer, MESH_PONG, frame->header.call_id);
+        return true;
+    case MESH_BYE:
+        break_off(peers, peer, "it said BYE");
+        return true;
+    case MESH_ERROR:
+        break_off(peers, peer, "it refuses the session");
+        return true;
+    default:
+        if (peer->broken[0])
+            return true;
+        peers->handler->frame(peers->arg, peer, message, frame);
+        return false;
+    }
+}
+
+static bool receive(struct mesh_peers *peers)
+{
+    struct mesh_message message;
+    struct mesh_frame frame;
+    struct mesh_peer *peer;
+    int n = 0;
+
+    for (; n < BATCH; n++) {
+        int err = mesh_message_recv(peers->socket, MESH_ROUTER, &message, &frame);
+
+        if (err == 0) {
+            if (session_frame(peers, &message, &frame))
+                mesh_message_close(&message);
+        } else if (err == -EBADMSG || err == -EPROTONOSUPPORT) {
+            enum status_code code =
+                err == -EBADMSG ? STATUS_INVALID_ARGUMENT : STATUS_UNIMPLEMENTED;
+
+            send_error(peers, message.peer, code, "malformed frame");
+            peer = *place_of(peers, message.peer);
+            if (peer)
+                break_off(peers, peer, "malformed frame");
+        } else {
+            break;
+        }
+    }
+    return n > 0;
+}
+
+/* ---- stepping -------------------------------------------------------------------------------- */
+
+static void drop_if_broken(struct mesh_peers *peers, struct mesh_peer *peer)
+{
+    if (peer->broken[0])
+        drop(peers, peer, peer->broken);
+}
+
+static void look_at_one(struct mesh_peers *peers, struct mesh_peer *peer)
+{
+    int64_t next;
+
+    if (!mesh_heartbeat_alive(&peer->beat, peers->now_ns)) {
+        drop(peers, peer, "no sign of life in three heartbeats");
+        return;
+    }
+    next = peer->beat.looked_at + peer->beat.interval_ns;
+    if (next < peers->look_at)
+        peers->look_at = next;
+}
+
+static void flush_one(struct mesh_peers *peers, struct mesh_peer *peer)
+{
+    int err;
+
+    if (!peer->overflow.first || peer->broken[0])
+        return;
+    err = mesh_overflow_flush(&peer->overflow, peers->socket, MESH_ROUTER);
+    if (err == 0)
+        peers->n_stuck--;
+    else if (err != -EAGAIN)
+        break_off(peers, peer, "its connection is gone");
+}
+
+bool mesh_peers_step(struct mesh_peers *peers, int64_t now_ns)
+{
+    bool busy;
+
+    peers->now_ns = now_ns;
+    busy = receive(peers);
+    hear_disconnects(peers);
+    if (peers->n_stuck > 0)
+        each(peers, flush_one);
+    if (peers->any_broken) {
+        peers->any_broken = false;
+        each(peers, drop_if_broken);
+    }
+    if (now_ns >= peers->look_at) {
+        peers->look_at = MESH_NEVER;
+        each(peers, look_at_one);
+    }
+    return busy;
+}
+
+int mesh_peers_fds(const struct mesh_peers *peers, struct pollfd *fds)
+{
+    fds[0] = (struct pollfd){.fd = peers->fd, .events = POLLIN};
+    fds[1] = (struct pollfd){.fd = mesh_monitor_fd(&peers->monitor), .events = POLLIN};
+    return 2;
+}
+
+bool mesh_peers_pending(struct mesh_peers *peers)
+{
+    int events = 0;
+    size_t size = sizeof(events);
+
+    if (peers->any_broken)
+        return true;
+    return zmq_getsockopt(peers->socket, ZMQ_EVENTS, &events, &size) == 0 &&
+           (events & ZMQ_POLLIN) != 0;
+}
+
+int64_t mesh_peers_next_ns(const struct mesh_peers *peers)
+{
+    int64_t retry = peers->now_ns + RETRY_MS * NS_PER_MS;
+
+    return peers->n_stuck > 0 && retry < peers->look_at ? retry : peers->look_at;
+}
+
+/* ---- all of them ----------------------------------------------------------------------------- */
+
+static void goaway_one(struct mesh_peers *peers, struct mesh_peer *peer)
+{
+    send_bare(peers, peer, MESH_GOAWAY, 0);
+}
+
+void mesh_peers_goaway(struct mesh_peers *peers)
+{
+    peers->going = true;
+    each(peers, goaway_one);
+}
+
+static void bye_one(struct mesh_peers *peers, struct mesh_peer *peer)
+{
+    send_bare(peers, peer, MESH_BYE, 0);
+    drop(peers, peer, "the server stops");
+}
+
+int mesh_peers_create(const struct mesh_peers_options *options,
+                      const struct mesh_peers_handler *handler, void *arg, struct mesh_peers **out)
+{
+    struct mesh_peers *peers = calloc(1, sizeof(*peers));
+    size_t size = sizeof(peers->endpoint);
+    int err;
+
+    if (!peers)
+        return -ENOMEM;
+    peers->options = *options;
+    peers->handler = handler;
+    peers->arg = arg;
+    peers->look_at = MESH_NEVER;
+    peers->heartbeat_ms = options->heartbeat_ms;
+    peers->rejected =
+        metrics_counter("mesh_rejected_frames_total", "Frames that were answered with ERROR", NULL);
+    peers->socket = mesh_socket_open(options->context, MESH_ROUTER, options->max_message_bytes);
+    if (!peers->socket || mesh_monitor_open(options->context, peers->socket, &peers->monitor) < 0 ||
+        zmq_bind(peers->socket, options->endpoint) < 0) {
+        err = errno > 0 ? -errno : -ENOMEM;
+        mesh_peers_destroy(&peers, 0);
+        return err;
+    }
+    zmq_getsockopt(peers->socket, ZMQ_LAST_ENDPOINT, peers->endpoint, &size);
+    size = sizeof(peers->fd);
+    zmq_getsockopt(peers->socket, ZMQ_FD, &peers->fd, &size);
+    *out = peers;
+    return 0;
+}
+
+void mesh_peers_destroy(struct mesh_peers **peers, int linger_ms)
+{
+    struct mesh_peers *self = *peers;
+
+    if (!self)
+        return;
+    each(self, bye_one);
+    mesh_monitor_close(&self->monitor);
+    if (self->socket) {
+        zmq_setsockopt(self->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
+        zmq_close(self->socket);
+    }
+    free(self);
+    *peers = NULL;
+}
+
+const char *mesh_peers_endpoint(const struct mesh_peers *peers)
+{
+    return peers->endpoint;
+}

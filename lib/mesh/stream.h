@@ -1,0 +1,76 @@
+/*
+ * stream.h - a call on its caller's side; inside lib/mesh, between channel.c and stream.c
+ *
+ * stream.c is what applications call, from any thread; channel.c what the channel's thread does with
+ * it. They meet in the stream's lock and the channel's mailbox. A stream lives until the application
+ * and the channel's thread have both let go of it.
+ */
+#ifndef MESH_STREAM_H
+#define MESH_STREAM_H
+
+#include "mesh/channel.h"
+#include "mesh/deadline.h"
+#include "mesh/flow.h"
+#include "mesh/mailbox.h"
+#include "mesh/method.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum stream_post_kind { POST_OPEN, POST_SEND, POST_CREDIT, POST_CANCEL };
+
+/* Each holds a reference on its stream while it is under way. */
+struct stream_post {
+    struct mesh_post post;
+    struct mesh_stream *stream;
+    struct mesh_message message; /* of POST_SEND, which is allocated */
+};
+
+enum stream_place { PLACE_NONE, PLACE_WAITING, PLACE_OPEN, PLACE_GONE };
+
+struct mesh_stream {
+    struct mesh_channel *channel;
+    struct mesh_method *method;
+    atomic_int refs;
+    int64_t begun_ns, deadline_ns;
+    bool wait_for_ready, compress;
+    mesh_unary_done *done; /* of mesh_unary_start(); else NULL */
+    void *done_arg;
+
+    /* The channel's thread alone. */
+    enum stream_place place;
+    uint64_t id;
+    struct mesh_timer timer;
+    struct mesh_stream *next_waiting, *previous_waiting;
+
+    struct stream_post open_post, credit_post, cancel_post;
+    struct mesh_message open; /* under lock until open_posted, then the channel thread's */
+
+    pthread_mutex_t lock; /* what follows */
+    pthread_cond_t changed;
+    bool open_posted, credit_posted, cancel_posted;
+    bool over;
+    struct mesh_flow flow;
+    struct status status;
+    struct mesh_metadata *initial, *trailers;
+
+    pthread_mutex_t
+        notify_lock; /* held while notify runs, so that none runs once it is taken away */
+    void (*notify)(void *arg);
+    void *notify_arg;
+};
+
+void mesh_stream_hold(struct mesh_stream *stream);
+void mesh_stream_release(struct mesh_stream *stream);
+void mesh_stream_wake(struct mesh_stream *stream);
+
+/** End it here, once. @return whether this was the end of it */
+bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bool drop_unread);
+
+/** A response out of an ended unary call; sets INTERNAL for a call that ended well without one. */
+ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status *status);
+
+struct mesh_mailbox *mesh_channel_mailbox(struct mesh_channel *channel);
+size_t mesh_channel_message_max(const struct mesh_channel *channel);
+
+#endif

@@ -1,0 +1,151 @@
+#include "tests/mesh/rig.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <zmq.h>
+
+static const char *const transport_names[] = {"inproc", "ipc", "tcp"};
+
+void rig_sleep_ms(int ms)
+{
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    nanosleep(&time, NULL);
+}
+
+void rig_start_server(struct rig *rig)
+{
+    struct mesh_server_options options = {
+        .endpoint = rig->endpoint,
+        .bind = true,
+        .name = "echo",
+        .context = rig->context,
+        .capacity = RIG_CAPACITY,
+        .heartbeat_ms = 100,
+    };
+
+    assert_int_equal(mesh_server_create(&options, &rig->server), 0);
+    assert_int_equal(echo_add(rig->server), 0);
+    assert_int_equal(mesh_server_add_label(rig->server, "lang", "en"), 0);
+    assert_int_equal(mesh_server_add_label(rig->server, "lang", "pt"), 0);
+    assert_int_equal(mesh_server_start(rig->server), 0);
+    snprintf(rig->endpoint, sizeof(rig->endpoint), "%s", mesh_server_endpoint(rig->server));
+    rig_wait(mesh_server_ready(rig->server));
+}
+
+struct mesh_channel *rig_channel(const struct rig *rig)
+{
+    struct mesh_channel_options options = {
+        .endpoint = rig->endpoint, .name = "test", .context = rig->context};
+    struct mesh_channel *channel = NULL;
+
+    assert_int_equal(mesh_channel_create(&options, &channel), 0);
+    return channel;
+}
+
+int rig_setup(void **state)
+{
+    static int serial;
+    struct rig *rig = calloc(1, sizeof(*rig));
+
+    rig->transport = (enum rig_transport)(uintptr_t)*state;
+    rig->context = zmq_ctx_new();
+    serial++;
+    if (rig->transport == RIG_INPROC)
+        snprintf(rig->endpoint, sizeof(rig->endpoint), "inproc://echo");
+    else if (rig->transport == RIG_IPC)
+        snprintf(rig->endpoint, sizeof(rig->endpoint), "ipc:///tmp/dragoman-test-%d-%d",
+                 (int)getpid(), serial);
+    else
+        snprintf(rig->endpoint, sizeof(rig->endpoint), "tcp://127.0.0.1:*");
+    echo_reset();
+    rig_start_server(rig);
+    rig->channel = rig_channel(rig);
+    *state = rig;
+    return 0;
+}
+
+int rig_teardown(void **state)
+{
+    struct rig *rig = *state;
+
+    mesh_channel_destroy(&rig->channel);
+    mesh_server_destroy(&rig->server);
+    zmq_ctx_term(rig->context);
+    if (rig->transport == RIG_IPC)
+        unlink(rig->endpoint + strlen("ipc://"));
+    free(rig);
+    return 0;
+}
+
+int rig_run(const char *name, const struct CMUnitTest *tests, size_t n_tests)
+{
+    int failures = 0;
+
+    log_init("test", LOG_ERROR, LOG_FORMAT_TEXT);
+    for (uintptr_t transport = RIG_INPROC; transport <= RIG_TCP; transport++) {
+        struct CMUnitTest *group = calloc(n_tests, sizeof(*group));
+        char group_name[128];
+
+        for (size_t i = 0; i < n_tests; i++) {
+            group[i] = tests[i];
+            group[i].setup_func = rig_setup;
+            group[i].teardown_func = rig_teardown;
+            group[i].initial_state = (void *)transport;
+        }
+        snprintf(group_name, sizeof(group_name), "%s %s", name, transport_names[transport]);
+        failures += _cmocka_run_group_tests(group_name, group, n_tests, NULL, NULL);
+        free(group);
+    }
+    return failures;
+}
+
+struct status rig_unary(struct mesh_channel *channel, const echo_request *request,
+                        const struct mesh_call_options *options, echo_response **response)
+{
+    struct status status;
+    ProtobufCMessage *message = NULL;
+    int err = mesh_unary(channel, ECHO, "Unary", &request->base, options, &message, &status);
+
+    assert_int_equal(err == 0, status.code == STATUS_OK);
+    assert_int_equal(err == 0, message != NULL);
+    if (response)
+        *response = (echo_response *)message;
+    else if (message)
+        protobuf_c_message_free_unpacked(message, NULL);
+    return status;
+}
+
+size_t rig_read_all(struct mesh_stream *stream, struct status *status)
+{
+    ProtobufCMessage *message = NULL;
+    size_t n = 0;
+    int err;
+
+    while ((err = mesh_stream_read(stream, &message, 5000)) == 0) {
+        protobuf_c_message_free_unpacked(message, NULL);
+        n++;
+    }
+    assert_int_equal(err, -ENODATA);
+    assert_true(mesh_stream_status(stream, status));
+    return n;
+}
+
+size_t rig_rss_bytes(void)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    unsigned long pages = 0;
+
+    if (!file || fscanf(file, "%*s %lu", &pages) != 1)
+        pages = 0;
+    if (file)
+        fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
