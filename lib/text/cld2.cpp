@@ -18,8 +18,9 @@ extern "C" size_t cld2_detect(const char *text, size_t size, const char *hint,
 
     if (hint)
         hints.language_hint = CLD2::GetLanguageFromName(hint);
-    CLD2::ExtDetectLanguageSummaryCheckUTF8(text, (int)size, true, &hints, 0, languages, percents,
-                                            scores, nullptr, &text_bytes, &reliable, &valid);
+    CLD2::ExtDetectLanguageSummaryCheckUTF8(text, (int)size, true, &hints, CLD2::kCLDFlagBestEffort,
+                                            languages, percents, scores, nullptr, &text_bytes,
+                                            &reliable, &valid);
     for (size_t i = 0; i < CLD2_GUESSES; i++)
         if (languages[i] != CLD2::UNKNOWN_LANGUAGE && percents[i] > 0)
             guesses[n++] = {CLD2::LanguageCode(languages[i]), (float)percents[i] / 100.0f,

@@ -217,6 +217,31 @@ static bool skip_marks(const struct view *view, size_t *at, bool *wide, bool *on
     }
 }
 
+/* French puts a space before its closing guillemet: "? »". German's opening one stands before a word.
+ * @return false when text ran out first */
+static bool skip_guillemet(const struct view *view, size_t *at)
+{
+    size_t space, guillemet, behind;
+    uint32_t c = peek(view, *at, &space);
+
+    if (!space)
+        return true;
+    if (!utf8_is_space(c) || is_line_end(c))
+        return true;
+    c = peek(view, *at + space, &guillemet);
+    if (guillemet && c != 0xBB && c != 0x203A)
+        return true;
+    c = guillemet ? peek(view, *at + space + guillemet, &behind) : 0;
+    if (!guillemet || !behind) {
+        if (guillemet && view->final)
+            *at += space + guillemet;
+        return view->final;
+    }
+    if (utf8_is_space(c))
+        *at += space + guillemet;
+    return true;
+}
+
 /* Decide about the mark at `at`; *end is where the sentence would end. */
 static enum kind decide(const struct view *view, size_t at, size_t *end)
 {
@@ -225,7 +250,7 @@ static enum kind decide(const struct view *view, size_t at, size_t *end)
     bool wide = is_wide_mark(mark), only_stop = mark == '.';
 
     after = at + n;
-    if (!skip_marks(view, &after, &wide, &only_stop))
+    if (!skip_marks(view, &after, &wide, &only_stop) || !skip_guillemet(view, &after))
         return UNDECIDED;
     *end = after;
     if (wide || after == view->size)

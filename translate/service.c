@@ -1,0 +1,716 @@
+#include "translate/service.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "proto/translate.pb-c.h"
+#include "text/language.h"
+#include "text/sentences.h"
+#include "text/utf8.h"
+#include "translate/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_TEXT_BYTES (1 << 20)
+#define STREAM_BATCH 16 /* most sentences of a stream that are translated at once */
+
+typedef Dragoman__Translate__V1__TranslateConfig Config;
+typedef Dragoman__Translate__V1__TranslateRequest Request;
+typedef Dragoman__Translate__V1__TranslateResponse Response;
+typedef Dragoman__Translate__V1__Translation Translation;
+typedef Dragoman__Translate__V1__Sentence Sentence;
+typedef Dragoman__Translate__V1__TranslateStreamRequest StreamRequest;
+typedef Dragoman__Translate__V1__DetectLanguageRequest DetectRequest;
+typedef Dragoman__Translate__V1__DetectLanguageResponse DetectResponse;
+typedef Dragoman__Translate__V1__LanguageGuess Guess;
+
+struct translator {
+    Dragoman__Translate__V1__Translator_Service service; /* must be the first member */
+    const struct translate_engine *engine;
+    struct translate_model *model;
+    const char *source, *target;
+    char model_name[256];
+    size_t max_text_bytes;
+    struct metric *sentences, *words, *seconds;
+};
+
+/* One sentence on its way through the engine. */
+struct item {
+    size_t text;  /* of the request */
+    size_t space; /* offset and size of the white space before it, in its text */
+    size_t space_size;
+    char *source; /* trimmed, owned */
+    struct translate_result result;
+};
+
+struct items {
+    struct item *list;
+    size_t n, capacity;
+};
+
+static int items_add(struct items *items, size_t text, size_t space,
+                     const struct sentence *sentence)
+{
+    struct item item = {.text = text, .space = space, .space_size = sentence->space_size};
+
+    if (items->n == items->capacity) {
+        size_t capacity = items->capacity ? items->capacity * 2 : 16;
+        struct item *list = realloc(items->list, capacity * sizeof(*list));
+
+        if (!list)
+            return -ENOMEM;
+        items->list = list;
+        items->capacity = capacity;
+    }
+    item.source = strndup(sentence->text, sentence->size);
+    if (!item.source)
+        return -ENOMEM;
+    items->list[items->n++] = item;
+    return 0;
+}
+
+static void items_clear(struct items *items)
+{
+    for (size_t i = 0; i < items->n; i++) {
+        translate_result_fini(&items->list[i].result);
+        free(items->list[i].source);
+    }
+    items->n = 0;
+}
+
+static void items_fini(struct items *items)
+{
+    items_clear(items);
+    free(items->list);
+    *items = (struct items){0};
+}
+
+static size_t count_words(const char *text)
+{
+    size_t n = 0, left = strlen(text), size;
+    bool inside = false;
+
+    for (; left; text += size, left -= size) {
+        uint32_t c = 0;
+        bool space;
+
+        size = utf8_decode(text, left, &c);
+        space = utf8_is_space(c);
+        n += !space && !inside;
+        inside = !space;
+    }
+    return n;
+}
+
+/* "pt-BR" is pt; who names none takes what there is. */
+static bool is_language(const char *asked, const char *served)
+{
+    const char *code = language_code(asked);
+
+    return !asked[0] || (code && strcmp(code, served) == 0);
+}
+
+/* Whether the configuration asks for what this worker does; ends the call when it does not. */
+static bool accept_config(const struct translator *self, const Config *config, void *call)
+{
+    if (!config)
+        return true;
+    if (!is_language(config->source, self->source) || !is_language(config->target, self->target)) {
+        mesh_call_fail(call, STATUS_INVALID_ARGUMENT,
+                       "cannot translate from '%.32s' to '%.32s': this worker has only %s-%s",
+                       config->source, config->target, self->source, self->target);
+        return false;
+    }
+    if (config->beam_size > TRANSLATE_MOST_BEAMS || config->alternatives >= TRANSLATE_MOST_BEAMS) {
+        mesh_call_fail(call, STATUS_INVALID_ARGUMENT,
+                       "cannot search with beam_size %u and alternatives %u: at most %d and %d",
+                       config->beam_size, config->alternatives, TRANSLATE_MOST_BEAMS,
+                       TRANSLATE_MOST_BEAMS - 1);
+        return false;
+    }
+    return true;
+}
+
+static struct translate_settings settings_of(const Config *config, void *call)
+{
+    struct translate_settings settings = {.cancel = mesh_call_cancel_flag(call)};
+
+    if (config) {
+        settings.beam_size = (int)config->beam_size;
+        settings.alternatives = config->alternatives;
+    }
+    return settings;
+}
+
+/* Translate items [first, first + n). Ends the call when that fails. */
+static int run_engine(struct translator *self, struct items *items, size_t first, size_t n,
+                      const struct translate_settings *settings, void *call)
+{
+    const char **sources = malloc(sizeof(*sources) * (n + 1));
+    struct translate_result *results = calloc(n + 1, sizeof(*results));
+    int64_t begin = clock_now_ns();
+    size_t words = 0;
+    int err = sources && results ? 0 : -ENOMEM;
+
+    for (size_t i = 0; i < n && !err; i++)
+        sources[i] = items->list[first + i].source;
+    if (!err && n)
+        err = self->engine->translate(self->model, sources, n, settings, results);
+    for (size_t i = 0; i < n && !err; i++) {
+        items->list[first + i].result = results[i];
+        words += count_words(sources[i]);
+    }
+    free(sources);
+    free(results);
+    if (err) {
+        mesh_call_fail(call, status_from_errno(err), "cannot translate %zu sentences: %s", n,
+                       strerror(-err));
+        return err;
+    }
+    metric_add(self->sentences, (double)n);
+    metric_add(self->words, (double)words);
+    metric_observe(self->seconds, (double)(clock_now_ns() - begin) * 1e-9);
+    return 0;
+}
+
+/* Sizes and characters, before anything is done. Ends the call when they are not right. */
+static bool accept_texts(const struct translator *self, char **texts, size_t n, void *call)
+{
+    size_t total = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t size = strlen(texts[i]), valid = utf8_valid_prefix(texts[i], size);
+
+        total += size;
+        if (total > self->max_text_bytes) {
+            mesh_call_fail(call, STATUS_RESOURCE_EXHAUSTED,
+                           "cannot take %zu bytes of text or more: the limit of a call is %zu",
+                           total, self->max_text_bytes);
+            return false;
+        }
+        if (valid < size) {
+            mesh_call_fail(call, STATUS_INVALID_ARGUMENT,
+                           "cannot read text %zu: byte %zu is not UTF-8", i, valid);
+            return false;
+        }
+    }
+    return true;
+}
+
+static int split_text(const struct translator *self, const char *text, size_t index, bool whole,
+                      struct items *items)
+{
+    struct sentence sentence = {.space = text, .text = text};
+    size_t size = strlen(text), offset = 0;
+    int err = 0;
+
+    if (whole) {
+        sentence.size = size;
+        return items_add(items, index, 0, &sentence);
+    }
+    while (!err && sentences_next_of(self->source, text, size, &offset, &sentence))
+        err = items_add(items, index, (size_t)(sentence.space - text), &sentence);
+    return err;
+}
+
+/* A text's translation: its sentences' joined by the white space of the source. rank 0: the best */
+static int join(const struct items *items, size_t first, size_t n, const char *text, size_t rank,
+                char **out)
+{
+    struct buffer joined;
+    int err;
+
+    buffer_init(&joined, SIZE_MAX / 2);
+    err = buffer_append(&joined, "", 0);
+    for (size_t i = first; i < first + n && !err; i++) {
+        const struct item *item = &items->list[i];
+        const struct translate_result *result = &item->result;
+        const char *translated =
+            rank && result->n_alternatives
+                ? result->alternatives[rank <= result->n_alternatives ? rank - 1
+                                                                      : result->n_alternatives - 1]
+                : result->text;
+
+        err = buffer_append(&joined, text + item->space, item->space_size);
+        if (!err)
+            err = buffer_append(&joined, translated, strlen(translated));
+    }
+    if (err)
+        buffer_fini(&joined);
+    else
+        *out = (char *)joined.data;
+    return err;
+}
+
+static void fill_sentence(const struct item *item, uint32_t id, Sentence *out)
+{
+    dragoman__translate__v1__sentence__init(out);
+    out->id = id;
+    out->source = item->source;
+    out->target = item->result.text;
+    out->log_prob = item->result.log_prob;
+}
+
+/* The parts of a response; the strings of sentences stay the items'. */
+struct answer {
+    Response response;
+    Translation *translations; /* (n_texts) */
+    Translation **pointers;
+    Sentence *sentences; /* (n_items) */
+    Sentence **sentence_pointers;
+    size_t n_texts;
+};
+
+static void answer_fini(struct answer *answer)
+{
+    for (size_t i = 0; answer->translations && i < answer->n_texts; i++) {
+        Translation *translation = &answer->translations[i];
+
+        if (translation->text != protobuf_c_empty_string)
+            free(translation->text);
+        for (size_t j = 0; j < translation->n_alternatives; j++)
+            free(translation->alternatives[j]);
+        free(translation->alternatives);
+    }
+    free(answer->translations);
+    free(answer->pointers);
+    free(answer->sentences);
+    free(answer->sentence_pointers);
+}
+
+static int fill_alternatives(const struct items *items, size_t first, size_t n, const char *text,
+                             Translation *out)
+{
+    size_t most = 0;
+    int err = 0;
+
+    for (size_t i = first; i < first + n; i++)
+        if (most < items->list[i].result.n_alternatives)
+            most = items->list[i].result.n_alternatives;
+    if (!most)
+        return 0;
+    out->alternatives = calloc(most, sizeof(*out->alternatives));
+    if (!out->alternatives)
+        return -ENOMEM;
+    for (size_t rank = 1; rank <= most && !err; rank++) {
+        err = join(items, first, n, text, rank, &out->alternatives[rank - 1]);
+        out->n_alternatives += !err;
+    }
+    return err;
+}
+
+static int answer_fill(const struct items *items, char **texts, size_t n_texts,
+                       struct answer *answer)
+{
+    size_t at = 0;
+    int err = 0;
+
+    answer->n_texts = n_texts;
+    answer->translations = calloc(n_texts + 1, sizeof(*answer->translations));
+    answer->pointers = calloc(n_texts + 1, sizeof(*answer->pointers));
+    answer->sentences = calloc(items->n + 1, sizeof(*answer->sentences));
+    answer->sentence_pointers = calloc(items->n + 1, sizeof(*answer->sentence_pointers));
+    if (!answer->translations || !answer->pointers || !answer->sentences ||
+        !answer->sentence_pointers) {
+        answer->n_texts = 0;
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < n_texts; i++) {
+        dragoman__translate__v1__translation__init(&answer->translations[i]);
+        answer->pointers[i] = &answer->translations[i];
+    }
+    for (size_t i = 0; i < n_texts && !err; i++) {
+        Translation *out = &answer->translations[i];
+        size_t first = at;
+
+        out->sentences = answer->sentence_pointers + at;
+        for (; at < items->n && items->list[at].text == i; at++) {
+            if (!items->list[at].source[0])
+                continue; /* white space at the end */
+            fill_sentence(&items->list[at], (uint32_t)out->n_sentences, &answer->sentences[at]);
+            out->sentences[out->n_sentences++] = &answer->sentences[at];
+        }
+        err = join(items, first, at - first, texts[i], 0, &out->text);
+        if (!err)
+            err = fill_alternatives(items, first, at - first, texts[i], out);
+    }
+    return err;
+}
+
+static void translate(struct translator *self, const Request *request,
+                      Dragoman__Translate__V1__TranslateResponse_Closure reply, void *call)
+{
+    struct translate_settings settings = settings_of(request->config, call);
+    bool whole = request->config && request->config->no_sentence_splitting;
+    struct answer answer = {.response = DRAGOMAN__TRANSLATE__V1__TRANSLATE_RESPONSE__INIT};
+    struct items items = {0};
+    int64_t begin = clock_now_ms();
+    int err = 0;
+
+    for (size_t i = 0; i < request->n_texts && !err; i++)
+        err = split_text(self, request->texts[i], i, whole, &items);
+    if (!err)
+        err = run_engine(self, &items, 0, items.n, &settings, call);
+    if (!err)
+        err = answer_fill(&items, request->texts, request->n_texts, &answer);
+    if (err == -ENOMEM)
+        mesh_call_fail(call, STATUS_RESOURCE_EXHAUSTED, "cannot translate: out of memory");
+    answer.response.n_translations = request->n_texts;
+    answer.response.translations = answer.pointers;
+    answer.response.compute_ms = clock_now_ms() - begin;
+    answer.response.model = self->model_name;
+    reply(err ? NULL : &answer.response, call);
+    answer_fini(&answer);
+    items_fini(&items);
+}
+
+static void translator__translate(Dragoman__Translate__V1__Translator_Service *service,
+                                  const Request *request,
+                                  Dragoman__Translate__V1__TranslateResponse_Closure reply,
+                                  void *call)
+{
+    struct translator *self = (struct translator *)service;
+
+    if (accept_config(self, request->config, call) &&
+        accept_texts(self, request->texts, request->n_texts, call))
+        translate(self, request, reply, call);
+    else
+        reply(NULL, call);
+}
+
+/* A stream of text on its way. */
+struct stream {
+    struct translator *self;
+    Dragoman__Translate__V1__Sentence_Closure reply;
+    void *call;
+    struct translate_settings settings;
+    struct sentences *sentences; /* NULL until the first message */
+    bool whole;                  /* sentences end only where the caller says */
+    struct buffer text;          /* what waits then */
+    struct items items;
+    uint32_t id;
+};
+
+/* Translate and send what is collected: the first sentence alone, so that it leaves at once. */
+static int stream_send(struct stream *stream)
+{
+    size_t most = 1;
+    int err = 0;
+
+    for (size_t at = 0, n; at < stream->items.n && !err; at += n) {
+        n = stream->items.n - at < most ? stream->items.n - at : most;
+        err = run_engine(stream->self, &stream->items, at, n, &stream->settings, stream->call);
+        for (size_t i = at; i < at + n && !err; i++) {
+            Sentence sentence;
+
+            fill_sentence(&stream->items.list[i], stream->id++, &sentence);
+            stream->reply(&sentence, stream->call);
+        }
+        most = most * 2 < STREAM_BATCH ? most * 2 : STREAM_BATCH;
+    }
+    items_clear(&stream->items);
+    return err;
+}
+
+/* The text since the last flush is one sentence. */
+static int take_whole(struct stream *stream)
+{
+    const char *text = (const char *)stream->text.data;
+    struct sentence sentence = {.space = text, .text = text, .size = stream->text.size};
+    int err = 0;
+
+    if (!utf8_valid(text, sentence.size))
+        err = -EILSEQ;
+    else if (sentence.size)
+        err = items_add(&stream->items, 0, 0, &sentence);
+    buffer_consume(&stream->text, stream->text.size);
+    return err;
+}
+
+/* Take the sentences that are complete. */
+static int take_sentences(struct stream *stream, bool flush)
+{
+    struct sentence sentence;
+    int err = 0;
+
+    while (!err && sentences_next(stream->sentences, flush, &sentence))
+        if (sentence.size)
+            err = items_add(&stream->items, 0, 0, &sentence);
+    return !err && flush && sentences_cut_inside_character(stream->sentences) ? -EILSEQ : err;
+}
+
+static int stream_append(struct stream *stream, const char *text, bool flush)
+{
+    size_t size = strlen(text);
+    int err = stream->whole ? buffer_append(&stream->text, text, size)
+                            : sentences_feed(stream->sentences, text, size);
+
+    if (err)
+        return err;
+    if (!stream->whole)
+        return take_sentences(stream, flush);
+    return flush ? take_whole(stream) : 0;
+}
+
+static void stream_fail(struct stream *stream, int err)
+{
+    if (err == -EILSEQ)
+        mesh_call_fail(stream->call, STATUS_INVALID_ARGUMENT,
+                       "cannot read the text after sentence %u: it is not UTF-8", stream->id);
+    else if (err == -EMSGSIZE)
+        mesh_call_fail(
+            stream->call, STATUS_RESOURCE_EXHAUSTED,
+            "cannot keep the text after sentence %u: the limit of what waits is %zu bytes",
+            stream->id, stream->self->max_text_bytes);
+    else
+        mesh_call_fail(stream->call, status_from_errno(err), "cannot translate: %s",
+                       strerror(-err));
+}
+
+static int stream_begin(struct stream *stream, const Config *config)
+{
+    int err;
+
+    if (!accept_config(stream->self, config, stream->call))
+        return -EINVAL;
+    stream->settings = settings_of(config, stream->call);
+    stream->whole = config && config->no_sentence_splitting;
+    err = sentences_create(stream->self->source, stream->self->max_text_bytes, &stream->sentences);
+    if (err)
+        mesh_call_fail(stream->call, STATUS_RESOURCE_EXHAUSTED, "cannot translate: out of memory");
+    return err;
+}
+
+/* Take text, send what it completes. Ends the call when that fails. */
+static int stream_take(struct stream *stream, const char *text, bool flush)
+{
+    int err = stream_append(stream, text, flush);
+
+    if (err) {
+        stream_fail(stream, err);
+        return err;
+    }
+    return stream_send(stream);
+}
+
+static void translator__translate_stream(Dragoman__Translate__V1__Translator_Service *service,
+                                         const StreamRequest *none,
+                                         Dragoman__Translate__V1__Sentence_Closure reply,
+                                         void *call)
+{
+    struct stream stream = {.self = (struct translator *)service, .reply = reply, .call = call};
+    ProtobufCMessage *message = NULL;
+    int err = 0;
+
+    (void)none; /* a streaming method reads its requests */
+    buffer_init(&stream.text, stream.self->max_text_bytes);
+    while (!err && !(err = mesh_call_read(call, &message, -1))) {
+        const StreamRequest *request = (const StreamRequest *)message;
+
+        if (!stream.sentences)
+            err = stream_begin(&stream, request->config);
+        if (!err)
+            err = stream_take(&stream, request->text, request->flush);
+        protobuf_c_message_free_unpacked(message, NULL);
+    }
+    if (err == -ENODATA && stream.sentences)
+        stream_take(&stream, "", true);
+    items_fini(&stream.items);
+    sentences_destroy(&stream.sentences);
+    buffer_fini(&stream.text);
+}
+
+static void translator__detect_language(
+    Dragoman__Translate__V1__Translator_Service *service, const DetectRequest *request,
+    Dragoman__Translate__V1__DetectLanguageResponse_Closure reply, void *call)
+{
+    DetectResponse response = DRAGOMAN__TRANSLATE__V1__DETECT_LANGUAGE_RESPONSE__INIT;
+    size_t n = request->n_texts;
+    Guess *guesses = NULL;
+
+    if (!accept_texts((struct translator *)service, request->texts, n, call)) {
+        reply(NULL, call);
+        return;
+    }
+    guesses = calloc(n + 1, sizeof(*guesses));
+    response.guesses = calloc(n + 1, sizeof(*response.guesses));
+    for (size_t i = 0; guesses && response.guesses && i < n; i++) {
+        const char *code = "";
+
+        dragoman__translate__v1__language_guess__init(&guesses[i]);
+        language_detect(request->texts[i], strlen(request->texts[i]), NULL, &code,
+                        &guesses[i].confidence);
+        guesses[i].code = (char *)code;
+        response.guesses[response.n_guesses++] = &guesses[i];
+    }
+    if (response.n_guesses < n)
+        mesh_call_fail(call, STATUS_RESOURCE_EXHAUSTED, "cannot detect languages: out of memory");
+    reply(response.n_guesses < n ? NULL : &response, call);
+    free(response.guesses);
+    free(guesses);
+}
+
+/* The options of the process; mesh_harness_main() fills it before start(). */
+static struct translate_config from_flags = {.engine = "marian", .compute_type = "int8"};
+
+static const struct config_option options[] = {
+    {.name = "engine",
+     .type = CONFIG_CHOICE,
+     .value = &from_flags.engine,
+     .meta = "NAME",
+     .help = "what translates",
+     .choices = "marian"},
+    {.name = "model",
+     .type = CONFIG_STRING,
+     .value = &from_flags.model,
+     .meta = "DIR",
+     .help = "folder of the model"},
+    {.name = "model-name",
+     .type = CONFIG_STRING,
+     .value = &from_flags.model_name,
+     .meta = "NAME",
+     .help = "what to call it (the folder's name)"},
+    {.name = "compute-type",
+     .type = CONFIG_CHOICE,
+     .value = &from_flags.compute_type,
+     .meta = "TYPE",
+     .help = "arithmetic; float32 takes four times the memory",
+     .choices = "int8|float32"},
+    {.name = "threads",
+     .type = CONFIG_INT,
+     .value = &from_flags.threads,
+     .meta = "N",
+     .help = "threads to translate on (0: all)",
+     .min = 0,
+     .max = 1024},
+    {.name = "max-text-bytes",
+     .type = CONFIG_INT,
+     .value = &from_flags.max_text_bytes,
+     .meta = "N",
+     .help = "longest text of one call (0: 1 MiB)",
+     .min = 0,
+     .max = 1 << 30},
+    {.name = NULL},
+};
+
+static const enum mesh_kind kinds[] = {MESH_UNARY, MESH_BIDI_STREAMING, MESH_UNARY};
+
+static const Dragoman__Translate__V1__Translator_Service methods =
+    DRAGOMAN__TRANSLATE__V1__TRANSLATOR__INIT(translator__);
+
+/* The last part of a folder's path. */
+static void name_of(const char *folder, char *name, size_t size)
+{
+    size_t end = strlen(folder), begin;
+
+    while (end > 1 && folder[end - 1] == '/')
+        end--;
+    for (begin = end; begin > 0 && folder[begin - 1] != '/';)
+        begin--;
+    snprintf(name, size, "%.*s", (int)(end - begin), folder + begin);
+}
+
+static int load(struct translator *self, const struct translate_config *config)
+{
+    char error[512] = "";
+    int err;
+
+    self->engine = translate_engine_find(config->engine ? config->engine : "marian");
+    if (!self->engine) {
+        log_error("no translation engine is called '%s'", config->engine);
+        return -EINVAL;
+    }
+    if (!config->model || !config->model[0]) {
+        log_error("no model is given: name its folder with --model, or get one with "
+                  "'dragoman models pull marian-en-pt'");
+        return -EINVAL;
+    }
+    err = self->engine->load(config->model, (int)config->threads, config->compute_type, error,
+                             sizeof(error), &self->model);
+    if (err < 0)
+        log_error("%s%s", error, err == -ENOENT ? ": get one with 'dragoman models pull'" : "");
+    return err;
+}
+
+static int announce(struct translator *self, struct mesh_server *server)
+{
+    char pair[32];
+    int err;
+
+    snprintf(pair, sizeof(pair), "%.8s-%.8s", self->source, self->target);
+    err = mesh_server_add_label(server, "pair", pair);
+    if (!err)
+        err = mesh_server_add_label(server, "source", self->source);
+    if (!err)
+        err = mesh_server_add_label(server, "target", self->target);
+    if (!err)
+        err = mesh_server_add_label(server, "model", self->model_name);
+    if (!err)
+        err = mesh_server_add_label(server, "engine", self->engine->name);
+    return err ? err : mesh_server_add_service(server, &self->service.base, kinds);
+}
+
+static void make_metrics(struct translator *self)
+{
+    char labels[320];
+
+    snprintf(labels, sizeof(labels), "model=\"%s\"", self->model_name);
+    self->sentences =
+        metrics_counter("dragoman_translate_sentences_total", "Sentences translated.", labels);
+    self->words = metrics_counter("dragoman_translate_words_total",
+                                  "Words of the sentences translated.", labels);
+    self->seconds = metrics_histogram("dragoman_translate_batch_seconds",
+                                      "Time to translate the sentences of one batch.", labels);
+}
+
+static void translator_stop(void *state)
+{
+    struct translator *self = state;
+
+    if (self->model)
+        self->engine->unload(&self->model);
+    free(self);
+}
+
+static int translator_start(const void *given, struct mesh_server *server, void **state)
+{
+    const struct translate_config *config = given ? given : &from_flags;
+    struct translator *self = calloc(1, sizeof(*self));
+    int err = -ENOMEM;
+
+    if (!self)
+        return err;
+    self->service = methods;
+    err = load(self, config);
+    if (!err) {
+        self->source = self->engine->source(self->model);
+        self->target = self->engine->target(self->model);
+        self->max_text_bytes =
+            config->max_text_bytes > 0 ? (size_t)config->max_text_bytes : DEFAULT_TEXT_BYTES;
+        if (config->model_name)
+            snprintf(self->model_name, sizeof(self->model_name), "%s", config->model_name);
+        else
+            name_of(config->model, self->model_name, sizeof(self->model_name));
+        make_metrics(self);
+        err = announce(self, server);
+    }
+    if (err) {
+        translator_stop(self);
+        return err;
+    }
+    *state = self;
+    return 0;
+}
+
+const struct mesh_harness_service translate_service = {
+    .program = "dragoman-translate",
+    .name = "translate",
+    .summary = "Translates text: a worker of the dragoman mesh for one pair of languages.",
+    .options = options,
+    .default_capacity = 8,
+    .start = translator_start,
+    .stop = translator_stop,
+};
