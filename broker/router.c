@@ -182,6 +182,9 @@ static struct verdict verdict_nobody(const struct service *service, const struct
 {
     char wanted[STATUS_MESSAGE_MAX / 2];
 
+    if (!service->known)
+        return verdict_make(STATUS_UNIMPLEMENTED, true, "no worker has ever offered %s",
+                            service->name);
     if (service->n_workers == 0)
         return verdict_make(STATUS_UNAVAILABLE, true, "no worker of %s is there at the moment",
                             service->name);
