@@ -74,7 +74,8 @@ struct asr_engine {
 
     /**
      * Begin a stream. Settings are copied but for `cancel`.
-     * @return 0; -EINVAL for a language, task or temperature that the model does not offer; -ENOMEM
+     * @return 0; -EINVAL for a language, task or temperature that the model does not offer; -ENOTSUP
+     *         when word times are asked for and it has none; -ENOMEM
      */
     int (*session_create)(struct asr_model *model, const struct asr_settings *settings,
                           const struct asr_events *events, struct asr_session **out);

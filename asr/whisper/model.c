@@ -140,6 +140,22 @@ void model_give_workspace(struct asr_model *model, struct workspace **workspace)
     *workspace = NULL;
 }
 
+/* Heads that the file names must be heads that the network has. */
+static int check_heads(const struct asr_model *model, char *error, size_t size)
+{
+    const struct vocab *vocab = &model->vocab;
+
+    for (size_t i = 0; i < vocab->n_alignment_heads; i++)
+        if (vocab->alignment_heads[i].layer >= model->weights.n_decoder_layers ||
+            vocab->alignment_heads[i].head >= model->weights.decoder_heads) {
+            snprintf(error, size,
+                     "its config.json names the head %u of layer %u, which is not there",
+                     vocab->alignment_heads[i].head, vocab->alignment_heads[i].layer);
+            return -EBADMSG;
+        }
+    return 0;
+}
+
 static int load_parts(struct asr_model *model, const char *folder, int n_threads, char *error,
                       size_t size)
 {
@@ -154,7 +170,8 @@ static int load_parts(struct asr_model *model, const char *folder, int n_threads
     model->kernels = whisper_kernels_for(compute_isa(model->compute));
     snprintf(path, sizeof(path), "%s/model.bin", folder);
     if ((err = whisper_weights_load(path, error, size, &model->weights)) < 0 ||
-        (err = vocab_load(folder, model->weights.n_vocab, error, size, &model->vocab)) < 0)
+        (err = vocab_load(folder, model->weights.n_vocab, error, size, &model->vocab)) < 0 ||
+        (err = check_heads(model, error, size)) < 0)
         return err;
     err = mel_create((int)model->weights.n_mels, compute_isa(model->compute), &model->mel);
     if (err == -EINVAL) {

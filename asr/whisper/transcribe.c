@@ -1,6 +1,7 @@
 #include "asr/whisper/transcribe.h"
 
 #include "asr/whisper/search.h"
+#include "asr/whisper/words.h"
 #include "text/utf8.h"
 
 #include <errno.h>
@@ -13,9 +14,10 @@
 #define MAX_COMPRESSION_RATIO 2.4
 #define MIN_AVG_LOG_PROB (-1.0)
 #define RESET_TEMPERATURE 0.5F /* a text sampled above this does not steer the next window */
-#define FRAME_MS 10
-#define TIMESTAMP_MS 20
-#define TIMESTAMP_FRAMES (TIMESTAMP_MS / FRAME_MS)
+#define FRAME_S 0.01
+#define FRAMES_PER_S 100
+#define TIMESTAMP_S 0.02
+#define TIMESTAMP_FRAMES 2
 #define MAX_TEXT_BYTES ((size_t)1 << 20)
 
 /* One attempt at a window. */
@@ -23,13 +25,6 @@ struct attempt {
     struct search_result result;
     double avg_log_prob, compression_ratio;
     float temperature;
-};
-
-/* A segment's tokens and times, before its text. */
-struct span {
-    const uint32_t *tokens;
-    size_t n_tokens;
-    int64_t start_ms, end_ms;
 };
 
 static size_t append(uint32_t *to, size_t at, const uint32_t *tokens, size_t n)
@@ -115,7 +110,19 @@ static int compression_ratio(const struct vocab *vocab, const uint32_t *tokens, 
     return err;
 }
 
-/* [previous text] <|startoftranscript|> [language, task] [<|notimestamps|>] */
+/* <|startoftranscript|> [language, task] */
+static size_t append_start(const struct vocab *vocab, const struct transcribe_options *options,
+                           uint32_t *to, size_t at)
+{
+    to[at++] = vocab->sot;
+    if (vocab->multilingual) {
+        to[at++] = options->language->id;
+        to[at++] = options->translate ? vocab->translate : vocab->transcribe;
+    }
+    return at;
+}
+
+/* [<|startofprev|> words to favour, previous text] start [<|notimestamps|>] */
 static size_t make_prompt(const struct vocab *vocab, const struct transcribe_options *options,
                           const struct transcribe_history *history, size_t n_text, uint32_t *prompt)
 {
@@ -129,11 +136,7 @@ static size_t make_prompt(const struct vocab *vocab, const struct transcribe_opt
         n = append(prompt, n, options->hotwords, n_hot);
         n = append(prompt, n, history->tokens + history->n_tokens - n_past, n_past);
     }
-    prompt[n++] = vocab->sot;
-    if (vocab->multilingual) {
-        prompt[n++] = options->language->id;
-        prompt[n++] = options->translate ? vocab->translate : vocab->transcribe;
-    }
+    n = append_start(vocab, options, prompt, n);
     if (options->without_timestamps)
         prompt[n++] = vocab->no_timestamps;
     return n;
@@ -236,49 +239,50 @@ static bool is_silence(const struct attempt *a, const struct transcribe_options 
 }
 
 /* Without timestamps in the prompt a text may begin with none: that is the window's start. */
-static int64_t timestamp_ms(const struct vocab *vocab, uint32_t token)
+static double timestamp_s(const struct vocab *vocab, uint32_t token)
 {
     if (token < vocab->timestamp_begin)
         return 0;
-    return (int64_t)(token - vocab->timestamp_begin) * TIMESTAMP_MS;
+    return (double)(token - vocab->timestamp_begin) * TIMESTAMP_S;
 }
 
 /* One segment for all, ending at its last timestamp if it has one that says anything. */
 static size_t whole_span(const struct vocab *vocab, const uint32_t *tokens, size_t n, size_t seek,
                          size_t n_frames, struct span *spans)
 {
-    int64_t length_ms = (int64_t)n_frames * FRAME_MS;
+    double length = (double)n_frames * FRAME_S, offset = (double)seek * FRAME_S;
     size_t i = n;
 
     while (i > 0 && tokens[i - 1] < vocab->timestamp_begin)
         i--;
     if (i > 0 && tokens[i - 1] != vocab->timestamp_begin)
-        length_ms = timestamp_ms(vocab, tokens[i - 1]);
+        length = timestamp_s(vocab, tokens[i - 1]);
     spans[0] =
-        (struct span){tokens, n, (int64_t)seek * FRAME_MS, (int64_t)seek * FRAME_MS + length_ms};
+        (struct span){.tokens = tokens, .n_tokens = n, .start = offset, .end = offset + length};
     return 1;
 }
 
 static struct span span_between(const struct vocab *vocab, const uint32_t *tokens, size_t begin,
                                 size_t end, size_t seek)
 {
-    int64_t offset_ms = (int64_t)seek * FRAME_MS;
+    double offset = (double)seek * FRAME_S;
 
-    return (struct span){tokens + begin, end - begin,
-                         offset_ms + timestamp_ms(vocab, tokens[begin]),
-                         offset_ms + timestamp_ms(vocab, tokens[end - 1])};
+    return (struct span){.tokens = tokens + begin,
+                         .n_tokens = end - begin,
+                         .start = offset + timestamp_s(vocab, tokens[begin]),
+                         .end = offset + timestamp_s(vocab, tokens[end - 1])};
 }
 
 /* Two timestamps in a row are where one segment ends and the next begins. What follows the last such
- * place is unfinished, and heard again in the next window, unless it ends with a timestamp alone:
- * then nothing is said after it. */
+ * place is unfinished, and heard again in the next window, unless it ends with a timestamp alone
+ * (`closed`): then nothing is said after it. */
 static size_t split(const struct vocab *vocab, const uint32_t *tokens, size_t n, size_t seek,
-                    size_t n_frames, struct span *spans, size_t *next)
+                    size_t n_frames, struct span *spans, bool *closed, size_t *next)
 {
     uint32_t first = vocab->timestamp_begin;
-    bool closed = n >= 2 && tokens[n - 2] < first && tokens[n - 1] >= first;
     size_t count = 0, begin = 0;
 
+    *closed = n >= 2 && tokens[n - 2] < first && tokens[n - 1] >= first;
     for (size_t i = 1; i < n; i++) {
         if (tokens[i] < first || tokens[i - 1] < first)
             continue;
@@ -288,27 +292,82 @@ static size_t split(const struct vocab *vocab, const uint32_t *tokens, size_t n,
     *next = seek + n_frames;
     if (count == 0)
         return whole_span(vocab, tokens, n, seek, n_frames, spans);
-    if (closed)
+    if (*closed)
         spans[count++] = span_between(vocab, tokens, begin, n, seek);
     else
         *next = seek + (size_t)(tokens[begin - 1] - first) * TIMESTAMP_FRAMES;
     return count;
 }
 
-static int emit(struct asr_model *model, const struct attempt *attempt, const struct span *span,
-                size_t seek, const struct asr_events *events, struct transcribe_history *history)
+/* End of the last word; of the last segment when there are none. */
+static double last_end(const struct span *spans, size_t n)
 {
+    for (size_t i = n; i-- > 0;)
+        if (spans[i].n_words)
+            return spans[i].words[spans[i].n_words - 1].end;
+    return spans[n - 1].end;
+}
+
+/* Word times; the next window then begins where the last word ends. */
+static int add_words(struct asr_model *model, struct workspace *workspace,
+                     const struct transcribe_options *options, size_t seek, size_t n_frames,
+                     struct span *spans, size_t n_spans, bool closed,
+                     struct transcribe_history *history, struct words *words, size_t *next)
+{
+    uint32_t start[4];
+    size_t n_start = append_start(&model->vocab, options, start, 0);
+    double end;
+    int err = words_find(model, workspace, start, n_start, options->language->code, seek, n_frames,
+                         history->last_speech, options->cancel, spans, n_spans, words);
+
+    if (err < 0)
+        return err;
+    end = last_end(spans, n_spans);
+    if (!closed && end > (double)seek * FRAME_S)
+        *next = (size_t)nearbyint(end * FRAMES_PER_S);
+    history->last_speech = end;
+    return 0;
+}
+
+static int64_t to_ms(double seconds)
+{
+    return llround(seconds * 1000);
+}
+
+static int send(const struct attempt *attempt, const struct span *span, size_t seek,
+                const char *text, const struct asr_events *events)
+{
+    struct asr_word *words = calloc(span->n_words + 1, sizeof(*words));
     struct asr_segment segment = {
-        .start_ms = span->start_ms,
-        .end_ms = span->end_ms,
-        .seek_ms = (int64_t)seek * FRAME_MS,
+        .start_ms = to_ms(span->start),
+        .end_ms = to_ms(span->end),
+        .seek_ms = to_ms((double)seek * FRAME_S),
+        .text = text,
         .tokens = span->tokens,
         .n_tokens = span->n_tokens,
         .avg_log_prob = (float)attempt->avg_log_prob,
         .no_speech_prob = attempt->result.no_speech_prob,
         .compression_ratio = (float)attempt->compression_ratio,
         .temperature = attempt->temperature,
+        .words = words,
+        .n_words = span->n_words,
     };
+    int err;
+
+    if (!words)
+        return -ENOMEM;
+    for (size_t i = 0; i < span->n_words; i++)
+        words[i] = (struct asr_word){span->words[i].text, to_ms(span->words[i].start),
+                                     to_ms(span->words[i].end), (float)span->words[i].probability};
+    err = events->segment(events->arg, &segment);
+    free(words);
+    return err;
+}
+
+/* Segments that say nothing, or last no time, are dropped. */
+static int emit(struct asr_model *model, const struct attempt *attempt, const struct span *span,
+                size_t seek, const struct asr_events *events, struct transcribe_history *history)
+{
     struct buffer text;
     const char *trimmed;
     size_t size;
@@ -322,14 +381,38 @@ static int emit(struct asr_model *model, const struct attempt *attempt, const st
         trimmed = (const char *)text.data;
         size = text.size - 1;
         trim(&trimmed, &size);
-        segment.text = (const char *)text.data;
-        if (size > 0 && span->start_ms != span->end_ms) {
+        if (size > 0 && span->start != span->end) {
             err = transcribe_remember(history, span->tokens, span->n_tokens);
             if (err == 0 && events->segment)
-                err = events->segment(events->arg, &segment);
+                err = send(attempt, span, seek, (const char *)text.data, events);
         }
     }
     buffer_fini(&text);
+    return err;
+}
+
+/* A good attempt's tokens to segments. */
+static int emit_all(struct asr_model *model, struct workspace *workspace,
+                    const struct transcribe_options *options, size_t seek, size_t n_frames,
+                    const struct attempt *attempt, const struct asr_events *events,
+                    struct transcribe_history *history, size_t *next)
+{
+    size_t n = attempt->result.n_tokens, n_spans;
+    struct span *spans = calloc(n + 1, sizeof(*spans));
+    struct words words = {0};
+    bool closed = false;
+    int err = 0;
+
+    if (!spans)
+        return -ENOMEM;
+    n_spans = split(&model->vocab, attempt->result.tokens, n, seek, n_frames, spans, &closed, next);
+    if (options->word_times)
+        err = add_words(model, workspace, options, seek, n_frames, spans, n_spans, closed, history,
+                        &words, next);
+    for (size_t i = 0; i < n_spans && err == 0; i++)
+        err = emit(model, attempt, &spans[i], seek, events, history);
+    words_free(&words);
+    free(spans);
     return err;
 }
 
@@ -339,28 +422,16 @@ int transcribe_window(struct asr_model *model, struct workspace *workspace,
                       size_t *next)
 {
     struct attempt attempt = {0};
-    struct span *spans = NULL;
-    size_t n_spans;
     int err = decode(model, workspace, options, seek, history, &attempt);
 
     *next = seek + n_frames;
-    if (err < 0 || is_silence(&attempt, options))
-        goto done;
-    spans = calloc(attempt.result.n_tokens + 1, sizeof(*spans));
-    if (!spans) {
-        err = -ENOMEM;
-        goto done;
+    if (err == 0 && !is_silence(&attempt, options)) {
+        err = emit_all(model, workspace, options, seek, n_frames, &attempt, events, history, next);
+        if (!options->condition_on_previous || attempt.temperature > RESET_TEMPERATURE)
+            history->reset = history->n_tokens;
     }
-    n_spans = split(&model->vocab, attempt.result.tokens, attempt.result.n_tokens, seek, n_frames,
-                    spans, next);
-    if (*next <= seek) /* a window of nothing but <|0.00|>: never hear it twice */
+    if (*next <= seek || *next > seek + n_frames) /* never hear a window twice, nor skip audio */
         *next = seek + n_frames;
-    for (size_t i = 0; i < n_spans && err == 0; i++)
-        err = emit(model, &attempt, &spans[i], seek, events, history);
-    if (!options->condition_on_previous || attempt.temperature > RESET_TEMPERATURE)
-        history->reset = history->n_tokens;
-done:
-    free(spans);
     free(attempt.result.tokens);
     return err;
 }

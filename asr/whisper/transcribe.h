@@ -27,9 +27,9 @@ struct transcribe_options {
 struct transcribe_history {
     uint32_t *tokens; /* (n_tokens) of all segments so far, the caller's prompt before them */
     size_t n_tokens, capacity;
-    size_t reset;           /* tokens before this one are not shown to the model any more */
-    int64_t last_speech_ms; /* end of the last word, for word times */
-    size_t n_decoded;       /* tokens decoded, all attempts */
+    size_t reset;       /* tokens before this one are not shown to the model any more */
+    double last_speech; /* end of the last word, s */
+    size_t n_decoded;   /* tokens decoded, all attempts */
 };
 
 int transcribe_remember(struct transcribe_history *history, const uint32_t *tokens, size_t n);

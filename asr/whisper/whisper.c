@@ -126,6 +126,8 @@ static int session_create(struct asr_model *model, const struct asr_settings *se
     if (settings->beam_size < 0 || settings->beam_size > DECODER_SLOTS ||
         (settings->translate && !model->vocab.multilingual))
         return -EINVAL;
+    if (settings->word_times && model->vocab.n_alignment_heads == 0)
+        return -ENOTSUP;
     s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
