@@ -128,8 +128,8 @@ static void wait_for_work(struct broker *broker, bool backlog)
     zmq_pollitem_t items[] = {
         {.socket = broker->wires[BROKER_FRONT].socket, .events = ZMQ_POLLIN},
         {.socket = broker->wires[BROKER_BACK].socket, .events = ZMQ_POLLIN},
-        {.socket = broker->wires[BROKER_FRONT].monitor, .events = ZMQ_POLLIN},
-        {.socket = broker->wires[BROKER_BACK].monitor, .events = ZMQ_POLLIN},
+        {.socket = broker->wires[BROKER_FRONT].monitor.events, .events = ZMQ_POLLIN},
+        {.socket = broker->wires[BROKER_BACK].monitor.events, .events = ZMQ_POLLIN},
         {.fd = broker->wake, .events = ZMQ_POLLIN},
     };
     uint64_t count;

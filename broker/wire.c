@@ -91,7 +91,7 @@ static int bind_one(struct wire *wire, const char *endpoint)
         return err;
     zmq_setsockopt(wire->socket, ZMQ_IPV6, &ipv6, sizeof(ipv6));
     if (zmq_bind(wire->socket, endpoint) < 0)
-        return errno == ENODEV || errno == ENOCOMPATPROTO ? -EINVAL : -errno;
+        return errno == EPROTONOSUPPORT || errno == ENOCOMPATPROTO ? -EINVAL : -errno;
     if (zmq_getsockopt(wire->socket, ZMQ_LAST_ENDPOINT, bound, &size) < 0)
         return -errno;
     wire->endpoints[wire->n_endpoints] = strdup(bound);
@@ -124,19 +124,6 @@ static int bind_all(struct wire *wire, const char *const *endpoints)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static int monitor_open(struct wire *wire, void *context)
-{
-    char endpoint[64];
-
-    snprintf(endpoint, sizeof(endpoint), "inproc://broker-monitor-%p", (void *)wire);
-    if (zmq_socket_monitor(wire->socket, endpoint, ZMQ_EVENT_DISCONNECTED) < 0)
-        return -errno;
-    wire->monitor = zmq_socket(context, ZMQ_PAIR);
-    if (!wire->monitor || zmq_connect(wire->monitor, endpoint) < 0)
-        return -errno;
-    return 0;
-}
-
 int wire_open(struct wire *wire, enum broker_side side, void *context, const char *const *endpoints,
               size_t max_message_bytes)
 {
@@ -148,7 +135,7 @@ int wire_open(struct wire *wire, enum broker_side side, void *context, const cha
     wire->socket = mesh_socket_open(context, MESH_ROUTER, max_message_bytes);
     if (!wire->socket)
         return -errno;
-    err = monitor_open(wire, context);
+    err = mesh_monitor_open(context, wire->socket, &wire->monitor);
     return err < 0 ? err : bind_all(wire, endpoints);
 }
 
@@ -165,23 +152,18 @@ static void backlog_free(struct wire *wire, struct backlog *backlog)
     free(backlog);
 }
 
-static void close_socket(void *socket, int linger_ms)
-{
-    if (!socket)
-        return;
-    zmq_setsockopt(socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
-    zmq_close(socket);
-}
-
 void wire_close(struct wire *wire, int linger_ms)
 {
     while (!LIST_EMPTY(&wire->backlogs))
         backlog_free(wire, LIST_FIRST(&wire->backlogs));
     table_fini(&wire->backlog_by_peer);
-    if (wire->socket)
-        zmq_socket_monitor(wire->socket, NULL, 0);
-    close_socket(wire->monitor, 0);
-    close_socket(wire->socket, linger_ms);
+    mesh_monitor_close(&wire->monitor);
+    for (size_t i = 0; i < wire->n_endpoints; i++)
+        zmq_unbind(wire->socket, wire->endpoints[i]); /* inproc:// is free again at once */
+    if (wire->socket) {
+        zmq_setsockopt(wire->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
+        zmq_close(wire->socket);
+    }
     for (size_t i = 0; i < wire->n_endpoints; i++)
         free(wire->endpoints[i]);
     free(wire->endpoints);
@@ -227,23 +209,15 @@ static void note_fd(struct wire *wire, uint32_t peer, int fd)
     wire->peer_by_fd[fd] = (struct wire_peer){.peer = peer, .known = true};
 }
 
-static void on_disconnect(struct wire *wire, uint32_t fd)
-{
-    if (fd >= wire->n_fds || !wire->peer_by_fd[fd].known)
-        return;
-    wire->peer_by_fd[fd].known = false;
-    lose(wire, wire->peer_by_fd[fd].peer, "its connection was closed");
-}
-
 void wire_watch(struct wire *wire)
 {
-    uint8_t event[6]; /* 16 bits of kind, 32 of the descriptor */
-    uint32_t fd;
+    int fd;
 
-    while (zmq_recv(wire->monitor, event, sizeof(event), ZMQ_DONTWAIT) == sizeof(event)) {
-        memcpy(&fd, event + 2, sizeof(fd));
-        zmq_recv(wire->monitor, event, sizeof(event), ZMQ_DONTWAIT); /* the address */
-        on_disconnect(wire, fd);
+    while ((fd = mesh_monitor_next(&wire->monitor)) >= 0) {
+        if ((size_t)fd >= wire->n_fds || !wire->peer_by_fd[fd].known)
+            continue;
+        wire->peer_by_fd[fd].known = false;
+        lose(wire, wire->peer_by_fd[fd].peer, "its connection was closed");
     }
 }
 

@@ -9,6 +9,7 @@
 
 #include "broker/core.h"
 #include "broker/table.h"
+#include "mesh/monitor.h"
 
 #include <sys/queue.h>
 
@@ -25,7 +26,8 @@ LIST_HEAD(backlogs, backlog);
 struct wire {
     enum broker_side side;
     struct broker_core *core; /* borrowed: whose nodes the messages are */
-    void *socket, *monitor;
+    void *socket;
+    struct mesh_monitor monitor;
     char **endpoints; /* (n_endpoints) as bound */
     size_t n_endpoints;
     struct wire_peer *peer_by_fd; /* (n_fds) */
