@@ -16,7 +16,7 @@ struct gateway;
 struct gateway_options {
     const char *listen; /* "127.0.0.1:8080", "0.0.0.0:8080", "[::1]:8080"; port 0 picks one */
     const char *broker; /* the broker's caller side: "tcp://127.0.0.1:5601", "inproc://front" */
-    void *context;      /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
+    void *context; /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
     const char *const *api_keys; /* ended by NULL; NULL or empty: nobody is asked for one */
     const char *cors_origin;     /* who may call from a web page; NULL: "*"; "": nobody */
     size_t max_upload_bytes;     /* one request's body; 0: 100 MiB */
