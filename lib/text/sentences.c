@@ -131,11 +131,20 @@ static uint32_t peek(const struct view *view, size_t at, size_t *n)
     return *n ? c : 0;
 }
 
-/* The word before the mark at `at`, in small letters (ASCII; others as they are). Its size; 0 when it
- * is longer than any abbreviation. */
+/* The small letter of a capital of Latin-1, Greek and Russian, where the abbreviations are. */
+static uint32_t small(uint32_t c)
+{
+    bool capital = (c >= 'A' && c <= 'Z') || (c >= 0xC0 && c <= 0xDE && c != 0xD7) ||
+                   (c >= 0x391 && c <= 0x3A9) || (c >= 0x410 && c <= 0x42F);
+
+    return capital ? c + 0x20 : c;
+}
+
+/* The word before the mark at `at`, in small letters. Its size; 0 when it is longer than any
+ * abbreviation. word (LONGEST_ABBREVIATION) */
 static size_t word_before(const struct view *view, size_t at, char *word, size_t *start)
 {
-    size_t from = at, size;
+    size_t from = at;
 
     while (from > 0) {
         size_t previous = utf8_previous(view->text, from), n;
@@ -148,13 +157,14 @@ static size_t word_before(const struct view *view, size_t at, char *word, size_t
             return 0;
     }
     *start = from;
-    size = at - from;
-    for (size_t i = 0; i < size; i++) {
-        char c = view->text[from + i];
+    for (size_t n; from < at; from += n) {
+        uint32_t c = peek(view, from, &n);
 
-        word[i] = c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+        memcpy(word + (from - *start), view->text + from, n);
+        if (small(c) != c)
+            utf8_encode(small(c), word + (from - *start)); /* of the same size */
     }
-    return size;
+    return at - *start;
 }
 
 /* "J" of "J. Smith" and "U.S" of "U.S. Army": capitals alone, or with full stops between. */

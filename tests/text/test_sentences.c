@@ -41,7 +41,7 @@ static const struct example examples[] = {
     {"es", "¿Qué hora es?| ¡Las tres!| El Sr. López salió."},
     {"fr", "M. Dupont est là.| « Vraiment ? »| Oui."},
     {"de", "Am 3. Oktober fuhr Hr. Müller z.B. Nach Bonn.| Er kam zurück."},
-    {"ru", "Это г. Москва.| Т.е. столица.| Да!"},
+    {"ru", "Это столица, т.е. Москва.| Т.е. Столица.| Да!"},
     {"ja", "今日は。|元気ですか？|「はい。」|そうです"},
     {"zh", "你好！|我叫李明。|3.14是π。"},
     {"hi", "यह एक वाक्य है।| यह दूसरा है।"},

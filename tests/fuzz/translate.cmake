@@ -1,0 +1,2 @@
+dragoman_fuzz(marian LIBS compute)
+dragoman_fuzz(shortlist LIBS translate_engine)
