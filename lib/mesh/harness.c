@@ -132,10 +132,6 @@ static int serve(const struct mesh_harness *harness, const struct harness_flags 
             continue;
         was_ready = ready;
         admin_set_unready(ready ? NULL : unready);
-        if (ready)
-            log_info("serving through the broker at %s", flags->broker);
-        else
-            log_warn("lost the broker at %s: trying again", flags->broker);
     }
     return number;
 }
