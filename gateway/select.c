@@ -271,3 +271,15 @@ int select_path(const struct directory_view *view, const char *source, const cha
                source, target, source, targets);
     return -1;
 }
+
+int select_no_target(const struct directory_view *view, const char *target, struct status *status)
+{
+    char targets[300];
+
+    if (check_there(view, SERVICE_TRANSLATE, "translator (translate)", status) < 0)
+        return -1;
+    directory_list(view, SERVICE_TRANSLATE, "target", LISTED, targets, sizeof(targets));
+    status_set(status, STATUS_INVALID_ARGUMENT,
+               "nothing that is served translates into '%.16s'; there is: %s", target, targets);
+    return -1;
+}

@@ -47,4 +47,7 @@ int select_tts(const struct directory_view *view, const char *model, const char 
 int select_path(const struct directory_view *view, const char *source, const char *target,
                 struct plan *out, struct status *status);
 
+/** Say that nothing leads to `target`: what is missing, or which targets there are. Always -1. */
+int select_no_target(const struct directory_view *view, const char *target, struct status *status);
+
 #endif

@@ -162,16 +162,21 @@ static const char *detect(const char *text, const char *const *among, const char
     return *code ? code : otherwise;
 }
 
-/* The language of every text. */
-static int find_sources(struct job *job)
+/* The language of every text. @return 0; -1 with *status */
+static int find_sources(struct job *job, struct status *status)
 {
     const char *among[VALUES_MAX + 2];
     size_t n = candidates(job->view, job->target, among), i;
     json_t *text;
 
+    if (!job->source && n == 1)
+        return select_no_target(job->view, job->target, status);
+
     job->sources = calloc(json_array_size(job->texts) + 1, sizeof(*job->sources));
-    if (!job->sources)
-        return -ENOMEM;
+    if (!job->sources) {
+        status_set(status, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+        return -1;
+    }
     json_array_foreach(job->texts, i, text)
     {
         const char *words = json_string_value(text);
@@ -320,9 +325,7 @@ static void run(struct job *job)
     struct status status;
 
     rpc_waiter_init(&job->waiter, job->exchange, job->api->request_timeout_ms);
-    if (find_sources(job) < 0)
-        api_fail(job->exchange, 500, "out of memory");
-    else if (translate_all(job, &status) < 0)
+    if (find_sources(job, &status) < 0 || translate_all(job, &status) < 0)
         fail_status(job->exchange, &status);
     else
         respond(job, began_ns);

@@ -145,24 +145,16 @@ static int read_delivery(struct job *job)
 /* A target that no language that is heard leads to is refused before anything runs. */
 static int check_target(struct job *job, struct status *status)
 {
-    const char *sources[VALUES_MAX], *targets[VALUES_MAX];
-    size_t n_sources, n_targets, at = 0;
-    char list[300] = "none";
+    const char *sources[VALUES_MAX];
+    size_t n_sources;
+    struct plan plan;
 
-    if (job->asr.language[0]) {
-        struct plan plan;
-
+    if (job->asr.language[0])
         return select_path(job->view, job->asr.language, job->target, &plan, status);
-    }
     n_sources = directory_values(job->view, SERVICE_ASR, "lang", sources, VALUES_MAX);
     if (reachable(job->view, sources, n_sources, job->target))
         return 0;
-    n_targets = directory_values(job->view, SERVICE_TRANSLATE, "target", targets, VALUES_MAX);
-    for (size_t i = 0; i < n_targets && at < sizeof(list); i++)
-        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "", targets[i]);
-    status_set(status, STATUS_INVALID_ARGUMENT,
-               "nothing that is served translates into '%.16s'; there is: %s", job->target, list);
-    return -1;
+    return select_no_target(job->view, job->target, status);
 }
 
 /* @return 0; 1 answered; -1 with *status and *param */
