@@ -577,6 +577,7 @@ static void restarted_broker_is_found_again(void **state)
     start_worker(0, 1, NULL);
     for (int i = 0; i < 3; i++) {
         broker_stop(&rig.broker, 0);
+        rig_wait(!mesh_channel_connected(rig.channel)); /* else the call may be on its way there */
         start_broker(4);
         assert_int_equal(call(&request, &options).code, STATUS_OK);
     }
