@@ -146,28 +146,37 @@ static int load_flows(struct vits_loader *loader, struct vits_duration *out)
     return err;
 }
 
-/* exp(-logs), which exporters fold into the factor of the product after the difference with m. */
+/* One operation on a constant pair, or the pair itself. @return 0; -ENOENT when it is no such thing */
+static int evaluate(const struct onnx *onnx, const char *name, int depth, float out[2])
+{
+    const struct weights_tensor *tensor = weights_find(&onnx->weights, name);
+    const struct onnx_node *node = tensor ? NULL : onnx_producer(onnx, name);
+    bool exponential = node && !strcmp(node->op, "Exp"),
+         negative = node && !strcmp(node->op, "Neg");
+
+    if (tensor && tensor->type == WEIGHTS_F32 && tensor->count == 2) {
+        memcpy(out, tensor->data, 2 * sizeof(*out));
+        return 0;
+    }
+    if ((!exponential && !negative) || node->n_inputs != 1 || depth == 0 ||
+        evaluate(onnx, node->inputs[0], depth - 1, out) < 0)
+        return -ENOENT;
+    for (int i = 0; i < 2; i++)
+        out[i] = exponential ? expf(out[i]) : -out[i];
+    return 0;
+}
+
+/* z = (z - m) * exp(-logs); exporters fold none, one or both steps of the factor. */
 static int load_affine(struct vits_loader *loader, struct vits_duration *out)
 {
     const struct onnx *onnx = loader->onnx;
-    const struct weights_tensor *m = weights_find(&onnx->weights, "dp.flows.0.m");
-    const struct weights_tensor *logs = weights_find(&onnx->weights, "dp.flows.0.logs");
-    const struct weights_tensor *factor = NULL;
-    const struct onnx_node *node = onnx_consumer(onnx, "Sub", 1, "dp.flows.0.m");
+    const struct onnx_node *sub = onnx_consumer(onnx, "Sub", 1, "dp.flows.0.m"), *mul = NULL;
 
-    if (node && node->n_outputs > 0)
-        node = onnx_consumer(onnx, "Mul", 0, node->outputs[0]);
-    if (node && node->n_inputs > 1)
-        factor = weights_find(&onnx->weights, node->inputs[1]);
-    if (!factor)
-        factor = logs;
-    if (!m || !factor || m->type != WEIGHTS_F32 || factor->type != WEIGHTS_F32 || m->count != 2 ||
-        factor->count != 2)
+    for (size_t at = 0; !mul && sub && sub->n_outputs > 0 && at < 2; at++)
+        mul = onnx_consumer(onnx, "Mul", at, sub->outputs[0]);
+    if (!mul || mul->n_inputs != 2 || evaluate(onnx, "dp.flows.0.m", 0, out->shift) < 0 ||
+        evaluate(onnx, mul->inputs[!strcmp(mul->inputs[0], sub->outputs[0])], 2, out->factor) < 0)
         return vits_refuse(loader, "no elementwise flow (dp.flows.0)");
-    memcpy(out->shift, m->data, sizeof(out->shift));
-    memcpy(out->factor, factor->data, sizeof(out->factor));
-    for (int i = 0; factor == logs && i < 2; i++)
-        out->factor[i] = expf(-out->factor[i]);
     return 0;
 }
 

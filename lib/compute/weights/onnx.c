@@ -391,6 +391,15 @@ const struct onnx_node *onnx_consumer(const struct onnx *onnx, const char *op, s
     return NULL;
 }
 
+const struct onnx_node *onnx_producer(const struct onnx *onnx, const char *output)
+{
+    for (size_t i = 0; i < onnx->n_nodes; i++)
+        for (size_t j = 0; j < onnx->nodes[i].n_outputs; j++)
+            if (!strcmp(onnx->nodes[i].outputs[j], output))
+                return &onnx->nodes[i];
+    return NULL;
+}
+
 /* "/dec/ups.0/ConvTranspose" is of the module "dec.ups.0". */
 static int names_module(const char *name, const char *module, const char *op)
 {

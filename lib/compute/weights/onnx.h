@@ -44,6 +44,9 @@ void onnx_close(struct onnx *onnx);
 const struct onnx_node *onnx_consumer(const struct onnx *onnx, const char *op, size_t at,
                                       const char *input);
 
+/** The node that makes an output; NULL. */
+const struct onnx_node *onnx_producer(const struct onnx *onnx, const char *output);
+
 /** First node that PyTorch's exporter made for a module: ("dec.ups.0", "ConvTranspose"); NULL. */
 const struct onnx_node *onnx_module_node(const struct onnx *onnx, const char *module,
                                          const char *op);
