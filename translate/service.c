@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define DEFAULT_TEXT_BYTES (1 << 20)
 #define STREAM_BATCH 16 /* most sentences of a stream that are translated at once */
@@ -207,8 +208,12 @@ static int split_text(const struct translator *self, const char *text, size_t in
     size_t size = strlen(text), offset = 0;
     int err = 0;
 
-    if (whole) {
-        sentence.size = size;
+    if (whole) { /* white space before it stays */
+        while (offset < size && strchr(" \t\r\n", text[offset]))
+            offset++;
+        sentence.space_size = offset;
+        sentence.text = text + offset;
+        sentence.size = size - offset;
         return items_add(items, index, 0, &sentence);
     }
     while (!err && sentences_next_of(self->source, text, size, &offset, &sentence))
@@ -553,46 +558,24 @@ static void translator__detect_language(
     free(guesses);
 }
 
-/* The options of the process; mesh_harness_main() fills it before start(). */
-static struct translate_config from_flags = {.engine = "marian", .compute_type = "int8"};
+/* The options of the process; mesh_harness_main() fills them before start(). */
+static struct translate_config flags = {.engine = "marian", .model = "", .compute_type = "int8"};
+static const char *models_folder = "";
 
 static const struct config_option options[] = {
-    {.name = "engine",
-     .type = CONFIG_CHOICE,
-     .value = &from_flags.engine,
-     .meta = "NAME",
-     .help = "what translates",
-     .choices = "marian"},
-    {.name = "model",
-     .type = CONFIG_STRING,
-     .value = &from_flags.model,
-     .meta = "DIR",
-     .help = "folder of the model"},
-    {.name = "model-name",
-     .type = CONFIG_STRING,
-     .value = &from_flags.model_name,
-     .meta = "NAME",
-     .help = "what to call it (the folder's name)"},
-    {.name = "compute-type",
-     .type = CONFIG_CHOICE,
-     .value = &from_flags.compute_type,
-     .meta = "TYPE",
-     .help = "arithmetic; float32 takes four times the memory",
-     .choices = "int8|float32"},
-    {.name = "threads",
-     .type = CONFIG_INT,
-     .value = &from_flags.threads,
-     .meta = "N",
-     .help = "threads to translate on (0: all)",
-     .min = 0,
-     .max = 1024},
-    {.name = "max-text-bytes",
-     .type = CONFIG_INT,
-     .value = &from_flags.max_text_bytes,
-     .meta = "N",
-     .help = "longest text of one call (0: 1 MiB)",
-     .min = 0,
-     .max = 1 << 30},
+    {"engine", CONFIG_CHOICE, &flags.engine, "NAME", "what runs the model", "marian", 0, 0},
+    {"model", CONFIG_STRING, &flags.model, "FOLDER",
+     "the model's folder, or its name within --models", NULL, 0, 0},
+    {"models", CONFIG_STRING, &models_folder, "DIR",
+     "where models are; empty: ~/.local/share/dragoman/models", NULL, 0, 0},
+    {"model-name", CONFIG_STRING, &flags.model_name, "NAME",
+     "what the model is announced as; the folder's name otherwise", NULL, 0, 0},
+    {"compute-type", CONFIG_CHOICE, &flags.compute_type, "TYPE",
+     "what is computed with; float32 takes four times the memory", "int8|float32", 0, 0},
+    {"threads", CONFIG_INT, &flags.threads, "N", "threads that compute; 0: all processors", NULL, 0,
+     1024},
+    {"max-text-bytes", CONFIG_INT, &flags.max_text_bytes, "N", "longest text of one call; 0: 1 MiB",
+     NULL, 0, 1 << 30},
     {.name = NULL},
 };
 
@@ -613,26 +596,69 @@ static void name_of(const char *folder, char *name, size_t size)
     snprintf(name, size, "%.*s", (int)(end - begin), folder + begin);
 }
 
+/* A name without a slash is a folder here, or else one among the models. */
+static int find_folder(const char *model, char *folder, size_t size)
+{
+    const char *home = getenv("HOME"), *data = getenv("XDG_DATA_HOME");
+    struct stat st;
+    int length;
+
+    if (strchr(model, '/') || stat(model, &st) == 0)
+        length = snprintf(folder, size, "%s", model);
+    else if (models_folder[0])
+        length = snprintf(folder, size, "%s/%s", models_folder, model);
+    else if (data && data[0])
+        length = snprintf(folder, size, "%s/dragoman/models/%s", data, model);
+    else
+        length =
+            snprintf(folder, size, "%s/.local/share/dragoman/models/%s", home ? home : "", model);
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
+}
+
+static int load_from(struct translator *self, const struct translate_config *config,
+                     const char *folder)
+{
+    int64_t begin = clock_now_ns();
+    char error[512] = "";
+    struct stat st;
+    int err;
+
+    if (config->model_name)
+        snprintf(self->model_name, sizeof(self->model_name), "%s", config->model_name);
+    else
+        name_of(folder, self->model_name, sizeof(self->model_name));
+    if (stat(folder, &st) < 0) {
+        log_error("cannot find the model '%s': get it with 'dragoman models pull %s'", folder,
+                  self->model_name);
+        return -ENOENT;
+    }
+    err = self->engine->load(folder, (int)config->threads, config->compute_type, error,
+                             sizeof(error), &self->model);
+    if (err < 0) {
+        log_error("%s: get it again with 'dragoman models pull %s'", error, self->model_name);
+        return err;
+    }
+    log_info("loaded '%s' in %lld ms", self->model_name,
+             (long long)((clock_now_ns() - begin) / 1000000));
+    return 0;
+}
+
 static int load(struct translator *self, const struct translate_config *config)
 {
-    char error[512] = "";
+    char folder[4096];
     int err;
 
     self->engine = translate_engine_find(config->engine ? config->engine : "marian");
     if (!self->engine) {
-        log_error("no translation engine is called '%s'", config->engine);
+        log_error("cannot find the engine '%s': this program has marian", config->engine);
         return -EINVAL;
     }
     if (!config->model || !config->model[0]) {
-        log_error("no model is given: name its folder with --model, or get one with "
-                  "'dragoman models pull marian-en-pt'");
+        log_error("cannot serve without a model: name one with --model, e.g. marian-en-pt");
         return -EINVAL;
     }
-    err = self->engine->load(config->model, (int)config->threads, config->compute_type, error,
-                             sizeof(error), &self->model);
-    if (err < 0)
-        log_error("%s%s", error, err == -ENOENT ? ": get one with 'dragoman models pull'" : "");
-    return err;
+    err = find_folder(config->model, folder, sizeof(folder));
+    return err < 0 ? err : load_from(self, config, folder);
 }
 
 static int announce(struct translator *self, struct mesh_server *server)
@@ -640,7 +666,7 @@ static int announce(struct translator *self, struct mesh_server *server)
     char pair[32];
     int err;
 
-    snprintf(pair, sizeof(pair), "%.8s-%.8s", self->source, self->target);
+    snprintf(pair, sizeof(pair), "%s-%s", self->source, self->target);
     err = mesh_server_add_label(server, "pair", pair);
     if (!err)
         err = mesh_server_add_label(server, "source", self->source);
@@ -677,7 +703,7 @@ static void translator_stop(void *state)
 
 static int translator_start(const void *given, struct mesh_server *server, void **state)
 {
-    const struct translate_config *config = given ? given : &from_flags;
+    const struct translate_config *config = given ? given : &flags;
     struct translator *self = calloc(1, sizeof(*self));
     int err = -ENOMEM;
 
@@ -690,10 +716,6 @@ static int translator_start(const void *given, struct mesh_server *server, void 
         self->target = self->engine->target(self->model);
         self->max_text_bytes =
             config->max_text_bytes > 0 ? (size_t)config->max_text_bytes : DEFAULT_TEXT_BYTES;
-        if (config->model_name)
-            snprintf(self->model_name, sizeof(self->model_name), "%s", config->model_name);
-        else
-            name_of(config->model, self->model_name, sizeof(self->model_name));
         make_metrics(self);
         err = announce(self, server);
     }
@@ -708,7 +730,7 @@ static int translator_start(const void *given, struct mesh_server *server, void 
 const struct mesh_harness_service translate_service = {
     .program = "dragoman-translate",
     .name = "translate",
-    .summary = "Translates text: a worker of the dragoman mesh for one pair of languages.",
+    .summary = "Text to text: offers dragoman.translate.v1.Translator to a broker.",
     .options = options,
     .default_capacity = 8,
     .start = translator_start,
