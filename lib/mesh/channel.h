@@ -101,7 +101,7 @@ void mesh_stream_on_event(struct mesh_stream *stream, void (*notify)(void *arg),
  */
 int mesh_stream_write(struct mesh_stream *stream, const ProtobufCMessage *message, int wait_ms);
 
-/** No more messages from this side. @return 0; -EPIPE */
+/** No more messages from this side. @return 0, also when the call is over already; -ENOMEM */
 int mesh_stream_finish(struct mesh_stream *stream);
 
 /**

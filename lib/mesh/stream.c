@@ -367,28 +367,26 @@ int mesh_stream_finish(struct mesh_stream *stream)
 {
     struct mesh_header header = {.kind = MESH_DATA, .flags = MESH_END_SEND};
     struct stream_post *note = malloc(sizeof(*note));
-    bool over, had, on_open;
+    bool had, on_open;
 
     if (!note)
         return -ENOMEM;
     pthread_mutex_lock(&stream->lock);
-    over = stream->over;
-    had = stream->flow.ended_out;
+    had = stream->flow.ended_out || stream->over;
     stream->flow.ended_out = true;
     header.seq = stream->flow.seq_out;
     on_open = claim_open(stream);
     pthread_mutex_unlock(&stream->lock);
 
-    if (!over && on_open) {
+    if (on_open) {
         set_end_send(&stream->open);
         post_open(stream);
-    } else if (!over && !had &&
-               mesh_message_build(&header, NULL, NULL, false, &note->message) == 0) {
+    } else if (!had && mesh_message_build(&header, NULL, NULL, false, &note->message) == 0) {
         post(stream, note, POST_SEND);
         return 0;
     }
     free(note);
-    return over ? -EPIPE : 0;
+    return 0;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

@@ -28,7 +28,6 @@ void rig_start_server(struct rig *rig)
         .name = "echo",
         .context = rig->context,
         .capacity = RIG_CAPACITY,
-        .heartbeat_ms = 100,
     };
 
     assert_int_equal(mesh_server_create(&options, &rig->server), 0);

@@ -397,6 +397,7 @@ static void negative_deadline(void **state)
 struct soak {
     struct mesh_channel *channel;
     int n, failures;
+    struct status last_failure;
 };
 
 static void *soak_large_unary(void *arg)
@@ -414,8 +415,10 @@ static void *soak_large_unary(void *arg)
         struct status status;
 
         mesh_unary(soak->channel, ECHO, "Unary", &request.base, NULL, &response, &status);
-        if (status.code != STATUS_OK || ((echo_response *)response)->payload.len != size)
+        if (status.code != STATUS_OK || ((echo_response *)response)->payload.len != size) {
             soak->failures++;
+            soak->last_failure = status;
+        }
         if (response)
             protobuf_c_message_free_unpacked(response, NULL);
     }
@@ -434,13 +437,23 @@ static void concurrent_large_unary(void **state)
         soaks[i] = (struct soak){.channel = rig->channel, .n = CALLS};
         assert_int_equal(pthread_create(&threads[i], NULL, soak_large_unary, &soaks[i]), 0);
     }
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-        assert_int_equal(soaks[i].failures, 0);
+    for (int i = 0; i < THREADS; i++) {
+        if (soaks[i].failures > 0)
+            fail_msg("%d failures, the last: %s: %s", soaks[i].failures,
+                     status_name(soaks[i].last_failure.code), soaks[i].last_failure.message);
     }
     assert_int_equal(echo_counts.ended, THREADS * CALLS);
     assert_true(echo_counts.most_running <= RIG_CAPACITY);
 }
+
+/* A sanitizer keeps what is freed. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RSS_SLACK ((size_t)1 << 30)
+#else
+#define RSS_SLACK ((size_t)8 << 20)
+#endif
 
 /* ---- flow control ---------------------------------------------------------------------------- */
 
@@ -473,7 +486,7 @@ static void writer_is_pushed_back(void **state)
     protobuf_c_message_free_unpacked(message, NULL);
     expect_end(stream, STATUS_OK);
     mesh_stream_destroy(&stream);
-    assert_in_range(rig_rss_bytes(), 0, rss + (16u << 20));
+    assert_in_range(rig_rss_bytes(), 0, rss + RSS_SLACK);
 }
 
 static void slow_consumer_stops_the_server(void **state)
@@ -495,7 +508,7 @@ static void slow_consumer_stops_the_server(void **state)
     rig_wait(echo_counts.started == 1);
     rig_sleep_ms(100);
     assert_int_equal(echo_counts.ended, 0);
-    assert_in_range(rig_rss_bytes(), 0, rss + (8u << 20)); /* of 50 MB */
+    assert_in_range(rig_rss_bytes(), 0, rss + RSS_SLACK); /* of 50 MB */
     assert_int_equal(rig_read_all(stream, &status), ANSWERS);
     assert_int_equal(status.code, STATUS_OK);
     mesh_stream_destroy(&stream);
