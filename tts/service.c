@@ -582,7 +582,7 @@ static int load(struct synthesizer *self, const struct tts_config *config)
         return err;
     err = self->engine->load(folder, (int)config->threads, config->compute_type, error,
                              sizeof(error), &self->model);
-    if (err < 0 && *folder)
+    if (*folder && (err == -ENOENT || err == -EBADMSG))
         log_error("%s: get it again with 'dragoman models pull %s'", error, self->name);
     else if (err < 0)
         log_error("%s", error);
