@@ -43,9 +43,10 @@ struct line {
 struct sim_call {
     uint32_t caller;
     uint64_t id, token;
-    int64_t deadline_ns;           /* MESH_NEVER: none */
-    bool idempotent, stream, lost; /* lost: with its session */
+    int64_t deadline_ns;                  /* MESH_NEVER: none */
+    bool idempotent, stream, waits, lost; /* lost: with its session */
     int ends, runs;
+    unsigned attempts; /* a bit each */
     uint32_t n_data;
 };
 
@@ -346,6 +347,7 @@ static void open_call(struct peer *peer)
     *call = (struct sim_call){.caller = peer->route, .id = peer->last_id, .token = draw()};
     call->idempotent = chance(30);
     call->stream = chance(40);
+    call->waits = chance(20);
     call->deadline_ns = MESH_NEVER;
     header.call_id = call->id;
     header.method_hash = mesh_method_hash("/sim.Echo/Say", 13);
@@ -355,7 +357,7 @@ static void open_call(struct peer *peer)
     }
     header.flags =
         (uint16_t)((call->stream ? 0 : MESH_END_SEND) | (call->idempotent ? MESH_IDEMPOTENT : 0) |
-                   (chance(20) ? MESH_WAIT : 0));
+                   (call->waits ? MESH_WAIT : 0));
     if (chance(60)) {
         header.flags |= MESH_ROUTE;
         wanted.key = (char *)"pair";
@@ -468,7 +470,9 @@ static void worker_takes(struct peer *peer, const struct mesh_frame *frame)
         if (sim.calls[i].token == token) {
             sim.calls[i].runs++;
             check(sim.calls[i].runs <= (sim.calls[i].idempotent ? 2 : 1));
-            check(header->attempt <= 1 && header->attempt >= sim.calls[i].runs - 1);
+            check(header->attempt <= 1); /* a dead one's first may be read after the second */
+            check(!(sim.calls[i].attempts & 1u << header->attempt));
+            sim.calls[i].attempts |= 1u << header->attempt;
         }
 }
 
@@ -692,7 +696,7 @@ static void finish(void)
     settle();
     for (size_t i = 0; i < sim.n_calls; i++)
         check(sim.calls[i].lost || sim.calls[i].ends == 1 ||
-              sim.calls[i].deadline_ns == MESH_NEVER);
+              (sim.calls[i].waits && sim.calls[i].deadline_ns == MESH_NEVER));
     cancel_the_rest();
     settle();
     for (size_t i = 0; i < sim.n_calls; i++)
