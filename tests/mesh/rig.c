@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/broker.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,8 +24,8 @@ void rig_sleep_ms(int ms)
 void rig_start_server(struct rig *rig)
 {
     struct mesh_server_options options = {
-        .endpoint = rig->endpoint,
-        .bind = true,
+        .endpoint = rig->broker ? rig->worker_endpoint : rig->endpoint,
+        .bind = !rig->broker,
         .name = "echo",
         .context = rig->context,
         .capacity = RIG_CAPACITY,
@@ -35,7 +36,8 @@ void rig_start_server(struct rig *rig)
     assert_int_equal(mesh_server_add_label(rig->server, "lang", "en"), 0);
     assert_int_equal(mesh_server_add_label(rig->server, "lang", "pt"), 0);
     assert_int_equal(mesh_server_start(rig->server), 0);
-    snprintf(rig->endpoint, sizeof(rig->endpoint), "%s", mesh_server_endpoint(rig->server));
+    if (!rig->broker)
+        snprintf(rig->endpoint, sizeof(rig->endpoint), "%s", mesh_server_endpoint(rig->server));
     rig_wait(mesh_server_ready(rig->server));
 }
 
@@ -49,39 +51,99 @@ struct mesh_channel *rig_channel(const struct rig *rig)
     return channel;
 }
 
-int rig_setup(void **state)
+static void name_endpoint(enum rig_transport transport, const char *name, char *out, size_t size)
 {
     static int serial;
+
+    if (transport == RIG_INPROC)
+        snprintf(out, size, "inproc://%s", name);
+    else if (transport == RIG_IPC)
+        snprintf(out, size, "ipc:///tmp/dragoman-test-%d-%d", (int)getpid(), ++serial);
+    else
+        snprintf(out, size, "tcp://127.0.0.1:*");
+}
+
+static void start_broker(struct rig *rig)
+{
+    char front[128], back[128];
+    const char *const fronts[] = {front, NULL};
+    const char *const backs[] = {back, NULL};
+    struct broker_options options = {.front = fronts, .back = backs, .context = rig->context};
+
+    name_endpoint(rig->transport, "front", front, sizeof(front));
+    name_endpoint(rig->transport, "back", back, sizeof(back));
+    assert_int_equal(broker_start(&options, &rig->broker), 0);
+    snprintf(rig->endpoint, sizeof(rig->endpoint), "%s", broker_front_endpoint(rig->broker, 0));
+    snprintf(rig->worker_endpoint, sizeof(rig->worker_endpoint), "%s",
+             broker_back_endpoint(rig->broker, 0));
+}
+
+static int setup(void **state, bool with_broker)
+{
     struct rig *rig = calloc(1, sizeof(*rig));
 
     rig->transport = (enum rig_transport)(uintptr_t)*state;
     rig->context = zmq_ctx_new();
-    serial++;
-    if (rig->transport == RIG_INPROC)
-        snprintf(rig->endpoint, sizeof(rig->endpoint), "inproc://echo");
-    else if (rig->transport == RIG_IPC)
-        snprintf(rig->endpoint, sizeof(rig->endpoint), "ipc:///tmp/dragoman-test-%d-%d",
-                 (int)getpid(), serial);
-    else
-        snprintf(rig->endpoint, sizeof(rig->endpoint), "tcp://127.0.0.1:*");
     echo_reset();
+    if (with_broker)
+        start_broker(rig);
+    else
+        name_endpoint(rig->transport, "echo", rig->endpoint, sizeof(rig->endpoint));
     rig_start_server(rig);
     rig->channel = rig_channel(rig);
     *state = rig;
     return 0;
 }
 
-int rig_teardown(void **state)
+static int setup_direct(void **state)
+{
+    return setup(state, false);
+}
+
+static int setup_brokered(void **state)
+{
+    return setup(state, true);
+}
+
+static void unlink_ipc(const char *endpoint)
+{
+    if (strncmp(endpoint, "ipc://", 6) == 0)
+        unlink(endpoint + 6);
+}
+
+static int teardown(void **state)
 {
     struct rig *rig = *state;
 
     mesh_channel_destroy(&rig->channel);
     mesh_server_destroy(&rig->server);
+    broker_stop(&rig->broker, 0);
     zmq_ctx_term(rig->context);
-    if (rig->transport == RIG_IPC)
-        unlink(rig->endpoint + strlen("ipc://"));
+    unlink_ipc(rig->endpoint);
+    unlink_ipc(rig->worker_endpoint);
     free(rig);
     return 0;
+}
+
+static int run_over(const char *name, enum rig_transport transport, bool with_broker,
+                    const struct CMUnitTest *tests, size_t n_tests)
+{
+    struct CMUnitTest *group = calloc(n_tests, sizeof(*group));
+    char group_name[128];
+    int failures;
+
+    for (size_t i = 0; i < n_tests; i++) {
+        group[i] = tests[i];
+        group[i].setup_func = with_broker ? setup_brokered : setup_direct;
+        group[i].teardown_func = teardown;
+        group[i].initial_state = (void *)(uintptr_t)transport;
+    }
+    snprintf(group_name, sizeof(group_name), "%s %s %s", name,
+             with_broker ? "through a broker over" : "directly over", transport_names[transport]);
+    print_message("%s\n", group_name);
+    failures = _cmocka_run_group_tests(group_name, group, n_tests, NULL, NULL);
+    free(group);
+    return failures;
 }
 
 int rig_run(const char *name, const struct CMUnitTest *tests, size_t n_tests)
@@ -89,19 +151,9 @@ int rig_run(const char *name, const struct CMUnitTest *tests, size_t n_tests)
     int failures = 0;
 
     log_init("test", LOG_ERROR, LOG_FORMAT_TEXT);
-    for (uintptr_t transport = RIG_INPROC; transport <= RIG_TCP; transport++) {
-        struct CMUnitTest *group = calloc(n_tests, sizeof(*group));
-        char group_name[128];
-
-        for (size_t i = 0; i < n_tests; i++) {
-            group[i] = tests[i];
-            group[i].setup_func = rig_setup;
-            group[i].teardown_func = rig_teardown;
-            group[i].initial_state = (void *)transport;
-        }
-        snprintf(group_name, sizeof(group_name), "%s %s", name, transport_names[transport]);
-        failures += _cmocka_run_group_tests(group_name, group, n_tests, NULL, NULL);
-        free(group);
+    for (int with_broker = 0; with_broker < 2; with_broker++) {
+        for (int transport = RIG_INPROC; transport <= RIG_TCP; transport++)
+            failures += run_over(name, (enum rig_transport)transport, with_broker, tests, n_tests);
     }
     return failures;
 }

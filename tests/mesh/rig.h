@@ -18,12 +18,16 @@
 
 enum rig_transport { RIG_INPROC, RIG_IPC, RIG_TCP };
 
+struct broker;
+
 struct rig {
     enum rig_transport transport;
     void *context;
+    struct broker *broker; /* NULL: the channel is connected to the server itself */
     struct mesh_server *server;
     struct mesh_channel *channel;
-    char endpoint[128]; /* the channel's */
+    char endpoint[128];        /* the channel's */
+    char worker_endpoint[128]; /* the server's, with a broker */
 };
 
 typedef Dragoman__Test__V1__EchoRequest echo_request;
@@ -31,11 +35,8 @@ typedef Dragoman__Test__V1__EchoResponse echo_response;
 
 #define ECHO (&dragoman__test__v1__echo__descriptor)
 
-/** cmocka's set-up and tear-down; *state holds the transport before. */
-int rig_setup(void **state);
-int rig_teardown(void **state);
-
-/** Run every test over every transport. @return cmocka's count of failures */
+/** Run every test over every transport, to the server directly and through a broker. @return cmocka's
+ *  count of failures */
 int rig_run(const char *name, const struct CMUnitTest *tests, size_t n_tests);
 
 /** Start and stop its server, where it was before. */

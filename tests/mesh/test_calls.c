@@ -663,7 +663,7 @@ static void channel_comes_back(void **state)
 
     assert_int_equal(rig_unary(rig->channel, &request, NULL, NULL).code, STATUS_OK);
     mesh_server_destroy(&rig->server);
-    rig_wait(!mesh_channel_connected(rig->channel));
+    rig_wait(rig->broker || !mesh_channel_connected(rig->channel));
     rig_start_server(rig);
     assert_int_equal(rig_unary(rig->channel, &request, &options, NULL).code, STATUS_OK);
 }
