@@ -1,0 +1,1 @@
+dragoman_fuzz(broker_core LIBS broker_core)
