@@ -289,8 +289,8 @@ static void account(struct http_exchange *exchange)
                                      "From a request's head to the end of its answer.", labels),
                    seconds);
     log_set_trace(exchange->trace_id);
-    /* Probes ask every few seconds: what they hear is no event. */
-    log_write(status >= 500 && !(exchange->route && exchange->route->flags & HTTP_OPEN) ? LOG_WARN
+    /* Probes and strangers are no events: what they hear is theirs to mind. */
+    log_write(status >= 500 && exchange->route && !(exchange->route->flags & HTTP_OPEN) ? LOG_WARN
                                                                                         : LOG_DEBUG,
               "%s %s: %d, %llu bytes in %.1f ms", exchange->head.method, exchange->head.path,
               status, (unsigned long long)exchange->sent_bytes, seconds * 1000);

@@ -156,6 +156,9 @@ static void refuse(struct http_connection *connection, int status, const char *w
     struct http_exchange *exchange = connection->exchange;
 
     exchange->close = true;
+    atomic_fetch_sub(&connection->server->buffered, exchange->reserved);
+    exchange->reserved = 0;
+    buffer_fini(&exchange->body);
     if (!exchange->begun)
         connection->server->options.fail(exchange, status, why);
     set_state(connection, ANSWERING);
@@ -610,7 +613,7 @@ static bool overdue(const struct http_connection *connection, int64_t now)
 
     switch (connection->state) {
     case READING_HEAD:
-        return connection->input.size ? since > HEAD_TIME_MS : idle > limit;
+        return connection->input.size ? since > HEAD_TIME_MS || since > limit : idle > limit;
     case READING_BODY:
         return idle > limit ||
                (since > BODY_GRACE_MS &&

@@ -264,7 +264,8 @@ static int begin_audio(struct job *job)
     http_add_header(job->exchange, "X-Target-Language", job->target);
     err = http_begin(job->exchange, 200, audio_format_mime(job->format));
     return err ? err
-               : audio_encoder_create(job->format, job->rate_hz, 0, to_client, job, &job->encoder);
+               : audio_encoder_create(job->format, job->rate_hz, AUDIO_LENGTH_UNKNOWN, to_client,
+                                      job, &job->encoder);
 }
 
 static int send_audio_event(struct job *job, const int16_t *pcm, size_t n, unsigned sentence)

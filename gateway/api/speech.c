@@ -168,8 +168,8 @@ static int begin(struct speech *speech, uint32_t rate_hz)
                              : http_begin(speech->exchange, 200, audio_format_mime(speech->format));
 
     return err ? err
-               : audio_encoder_create(speech->format, rate_hz, 0, deliver, speech,
-                                      &speech->encoder);
+               : audio_encoder_create(speech->format, rate_hz, AUDIO_LENGTH_UNKNOWN, deliver,
+                                      speech, &speech->encoder);
 }
 
 static int take(struct speech *speech, const Dragoman__Tts__V1__SynthesizeResponse *response)

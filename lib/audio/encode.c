@@ -160,7 +160,7 @@ static void put_u32(uint8_t *at, uint32_t value)
 static int send_wav_header(struct audio_encoder *encoder, uint32_t rate_hz, uint64_t n_samples)
 {
     uint8_t header[44] = "RIFF....WAVEfmt ";
-    bool known = n_samples && n_samples < (UNKNOWN_SIZE - RIFF_OVERHEAD) / 2;
+    bool known = n_samples < (UNKNOWN_SIZE - RIFF_OVERHEAD) / 2;
     uint32_t size = known ? (uint32_t)n_samples * 2 : UNKNOWN_SIZE;
 
     put_u32(header + 4, known ? size + RIFF_OVERHEAD : UNKNOWN_SIZE);

@@ -20,6 +20,7 @@ enum audio_format {
 };
 
 #define AUDIO_PCM_RATE 24000
+#define AUDIO_LENGTH_UNKNOWN UINT64_MAX
 #define AUDIO_FORMATS "wav, pcm, flac, mp3, opus, aac"
 
 /** By name, "mp3". @return 0; -EINVAL */
@@ -37,7 +38,7 @@ typedef int (*audio_sink)(void *arg, const void *data, size_t size);
 
 /**
  * @param rate_hz    of the samples, mono
- * @param n_samples  how many will come, for WAV's header; 0: unknown
+ * @param n_samples  how many will come, for WAV's header; or AUDIO_LENGTH_UNKNOWN
  * @return 0; -EINVAL for a rate that cannot be; -ENOMEM; what the sink returned
  */
 int audio_encoder_create(enum audio_format format, uint32_t rate_hz, uint64_t n_samples,

@@ -184,7 +184,9 @@ static void damaged_files_do_no_harm(void **state)
         int16_t *tone = tone_s16(300, 16000, 8000);
 
         buffer_init(&file, 1 << 20);
-        assert_int_equal(audio_encoder_create(formats[f], 16000, 0, tone_sink, &file, &encoder), 0);
+        assert_int_equal(audio_encoder_create(formats[f], 16000, AUDIO_LENGTH_UNKNOWN, tone_sink,
+                                              &file, &encoder),
+                         0);
         assert_int_equal(audio_encoder_write(encoder, tone, 8000), 0);
         assert_int_equal(audio_encoder_finish(encoder), 0);
         audio_encoder_destroy(&encoder);

@@ -48,7 +48,7 @@ static void round_trips(void **state)
             float *pcm;
             size_t n;
 
-            encode_tone(cases[c].format, rates[r], 501, 0, &file);
+            encode_tone(cases[c].format, rates[r], 501, AUDIO_LENGTH_UNKNOWN, &file);
             pcm = tone_decode(file.data, file.size, &n, &kind);
             assert_string_equal(kind, cases[c].kind);
             assert_in_range(n, 31900, 35000); /* MP3 pads its ends */
@@ -68,7 +68,7 @@ static void raw_samples_come_at_24_khz(void **state)
     static float pcm[40000];
 
     (void)state;
-    encode_tone(AUDIO_PCM, 22050, 4096, 0, &file);
+    encode_tone(AUDIO_PCM, 22050, 4096, AUDIO_LENGTH_UNKNOWN, &file);
     assert_in_range(file.size / 2, 47990, 48010); /* two seconds */
     source.data = file.data;
     source.size = file.size;
@@ -85,7 +85,7 @@ static void wav_header_tells_the_length_when_it_is_known(void **state)
 
     (void)state;
     encode_tone(AUDIO_WAV, 22050, 1000, 44100, &known);
-    encode_tone(AUDIO_WAV, 22050, 1000, 0, &unknown);
+    encode_tone(AUDIO_WAV, 22050, 1000, AUDIO_LENGTH_UNKNOWN, &unknown);
     assert_int_equal(known.size, 44 + 88200);
     assert_memory_equal(known.data + 40, "\x88\x58\x01\x00", 4); /* 88200 */
     assert_memory_equal(known.data + 4, "\xac\x58\x01\x00", 4);  /* + 36 */
@@ -102,7 +102,7 @@ static void aac_frames_are_whole(void **state)
     size_t frames = 0;
 
     (void)state;
-    encode_tone(AUDIO_AAC, 22050, 777, 0, &file);
+    encode_tone(AUDIO_AAC, 22050, 777, AUDIO_LENGTH_UNKNOWN, &file);
     for (size_t at = 0; at < file.size; frames++) {
         const uint8_t *head = file.data + at;
 
@@ -129,7 +129,9 @@ static void the_first_bytes_leave_early(void **state)
         struct buffer file;
 
         buffer_init(&file, 1 << 20);
-        assert_int_equal(audio_encoder_create(formats[i], 22050, 0, tone_sink, &file, &encoder), 0);
+        assert_int_equal(audio_encoder_create(formats[i], 22050, AUDIO_LENGTH_UNKNOWN, tone_sink,
+                                              &file, &encoder),
+                         0);
         assert_int_equal(audio_encoder_write(encoder, tone, 11025), 0); /* half a second */
         if (file.size < 1000)
             fail_msg("%s: only %zu bytes of half a second", audio_format_name(formats[i]),
@@ -155,7 +157,9 @@ static void a_closed_sink_stops_it(void **state)
     for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
         struct audio_encoder *encoder = NULL;
 
-        assert_int_equal(audio_encoder_create(formats[i], 22050, 0, full_sink, NULL, &encoder), 0);
+        assert_int_equal(audio_encoder_create(formats[i], 22050, AUDIO_LENGTH_UNKNOWN, full_sink,
+                                              NULL, &encoder),
+                         0);
         assert_int_equal(audio_encoder_write(encoder, tone, 44100), -EPIPE);
         audio_encoder_destroy(&encoder);
     }
