@@ -20,29 +20,30 @@ struct attention {
     atomic_int err;
 };
 
-static void softmax_row(const struct attention *a, float *scores, size_t query)
+/* exp of the scores less their maximum; @return 1 / their sum */
+static float exponentiate(const struct attention *a, float *scores, size_t query)
 {
-    float sum;
-
     if (a->mask)
         a->kernels->add(scores, a->mask + query * a->t_k, a->t_k);
-    sum = a->kernels->exp_minus(scores, a->t_k, a->kernels->max(scores, a->t_k));
-    a->kernels->scale(scores, 1.0f / sum, a->t_k);
+    return 1.0f / a->kernels->exp_minus(scores, a->t_k, a->kernels->max(scores, a->t_k));
 }
 
-/* queries [first, first + n) of one head; scores (n, t_k) */
+/* Queries [first, first + n) of one head; scores (n, t_k). The d results of a query are divided by
+ * the sum of its scores, which are many more. */
 static void attend(const struct attention *a, size_t head, size_t first, size_t n, float *scores)
 {
     const float *q = a->q + first * a->ld_q + head * a->d;
-    float *out = a->out + first * a->heads * a->d + head * a->d;
+    size_t ld_out = a->heads * a->d;
+    float *out = a->out + first * ld_out + head * a->d, factors[QUERIES];
 
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)a->t_k, (int)a->d, a->scale,
                 q, (int)a->ld_q, a->k + head * a->d, (int)a->ld_kv, 0, scores, (int)a->t_k);
     for (size_t i = 0; i < n; i++)
-        softmax_row(a, scores + i * a->t_k, first + i);
+        factors[i] = exponentiate(a, scores + i * a->t_k, first + i);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)a->d, (int)a->t_k, 1,
-                scores, (int)a->t_k, a->v + head * a->d, (int)a->ld_kv, 0, out,
-                (int)(a->heads * a->d));
+                scores, (int)a->t_k, a->v + head * a->d, (int)a->ld_kv, 0, out, (int)ld_out);
+    for (size_t i = 0; i < n; i++)
+        a->kernels->scale(out + i * ld_out, factors[i], a->d);
 }
 
 static void attention_blocks(void *arg, size_t begin, size_t end)

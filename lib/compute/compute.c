@@ -20,7 +20,14 @@ struct compute {
 static const char *const isa_names[] = {"portable", "avx2", "avx512", "avx512-vnni"};
 
 /* Best last; all that this program was built with, whatever the CPU can run. */
-static const struct kernels *const all_kernels[] = {&kernels_portable};
+static const struct kernels *const all_kernels[] = {
+    &kernels_portable,
+#if defined(__x86_64__)
+    &kernels_avx2,
+    &kernels_avx512,
+    &kernels_avx512_vnni,
+#endif
+};
 
 #define N_KERNELS (sizeof(all_kernels) / sizeof(all_kernels[0]))
 

@@ -8,9 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Multiply-adds below which a product is over before another thread wakes. */
+#define GRAIN 4000000
+
 struct compute_weights_s8 {
+    const struct kernels *kernels; /* that they are packed for */
     size_t n, k;
-    int8_t *data; /* (n, k) */
+    size_t ld_panel; /* bytes of one panel */
+    int8_t *panels;
 };
 
 void compute_quantize(const float *x, size_t n, float multiplier, int8_t *q)
@@ -21,26 +26,48 @@ void compute_quantize(const float *x, size_t n, float multiplier, int8_t *q)
 void compute_dequantize(const int32_t *acc, size_t rows, size_t n, float factor, const float *bias,
                         float *out)
 {
+    const struct kernels *kernels = kernels_get();
+
     for (size_t row = 0; row < rows; row++)
-        kernels_get()->dequantize(acc + row * n, n, factor, bias, out + row * n);
+        kernels->dequantize(acc + row * n, n, factor, bias, out + row * n);
+}
+
+/* One output's inputs into its place in its panel. */
+static void pack_row(const struct compute_weights_s8 *weights, const int8_t *w, size_t i)
+{
+    size_t width = weights->kernels->s8_panel, group = weights->kernels->s8_group;
+    int8_t *to = weights->panels + i / width * weights->ld_panel + i % width * group;
+    uint8_t offset = weights->kernels->s8_offset;
+
+    for (size_t j = 0; j < weights->k; j += group, to += width * group)
+        for (size_t at = 0; at < group && j + at < weights->k; at++)
+            to[at] = (int8_t)((uint8_t)w[j + at] + offset);
 }
 
 int compute_pack_s8(struct compute *c, const int8_t *w, size_t n, size_t k,
                     struct compute_weights_s8 **out)
 {
     struct compute_weights_s8 *weights = calloc(1, sizeof(*weights));
+    size_t bytes;
 
     (void)c;
     if (!weights)
         return -ENOMEM;
+    weights->kernels = kernels_get();
     weights->n = n;
     weights->k = k;
-    weights->data = compute_alloc(n * k);
-    if (!weights->data) {
+    weights->ld_panel = (k + weights->kernels->s8_group - 1) / weights->kernels->s8_group *
+                        weights->kernels->s8_group * weights->kernels->s8_panel;
+    bytes = (n + weights->kernels->s8_panel - 1) / weights->kernels->s8_panel * weights->ld_panel;
+    weights->panels = compute_alloc(bytes);
+    if (!weights->panels) {
         compute_weights_s8_destroy(&weights);
         return -ENOMEM;
     }
-    memcpy(weights->data, w, n * k);
+    if (n % weights->kernels->s8_panel || k % weights->kernels->s8_group)
+        memset(weights->panels, 0, bytes);
+    for (size_t i = 0; i < n; i++)
+        pack_row(weights, w + i * k, i);
     *out = weights;
     return 0;
 }
@@ -49,35 +76,34 @@ void compute_weights_s8_destroy(struct compute_weights_s8 **weights)
 {
     if (!*weights)
         return;
-    free((*weights)->data);
+    free((*weights)->panels);
     free(*weights);
     *weights = NULL;
 }
 
-static int32_t dot(const int8_t *a, const int8_t *b, size_t k)
-{
-    int32_t sum = 0;
+struct product {
+    const struct compute_weights_s8 *weights;
+    const int8_t *q;
+    size_t rows;
+    int32_t *acc;
+};
 
-    for (size_t i = 0; i < k; i++)
-        sum += a[i] * b[i];
-    return sum;
+static void multiply_panels(void *arg, size_t begin, size_t end)
+{
+    const struct product *product = arg;
+    const struct compute_weights_s8 *w = product->weights;
+    size_t width = w->kernels->s8_panel, last = end * width < w->n ? end * width : w->n;
+
+    w->kernels->gemm_s8(product->q, product->rows, w->k, w->panels + begin * w->ld_panel,
+                        last - begin * width, product->acc + begin * width, w->n);
 }
 
 void compute_gemm_s8(struct compute *c, const int8_t *q, size_t rows,
                      const struct compute_weights_s8 *w, int32_t *acc)
 {
-    (void)c;
-    for (size_t row = 0; row < rows; row++)
-        for (size_t i = 0; i < w->n; i++)
-            acc[row * w->n + i] = dot(q + row * w->k, w->data + i * w->k, w->k);
-}
+    struct product product = {w, q, rows, acc};
+    size_t width = w->kernels->s8_panel, work = rows * w->k * width + 1;
 
-void compute_gemm_s8_select(struct compute *c, const int8_t *q, size_t rows,
-                            const struct compute_weights_s8 *w, const uint32_t *ids, size_t n_ids,
-                            int32_t *acc)
-{
-    (void)c;
-    for (size_t row = 0; row < rows; row++)
-        for (size_t i = 0; i < n_ids; i++)
-            acc[row * n_ids + i] = dot(q + row * w->k, w->data + ids[i] * w->k, w->k);
+    compute_parallel_for(c, (w->n + width - 1) / width, GRAIN / work + 1, multiply_panels,
+                         &product);
 }

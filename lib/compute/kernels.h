@@ -32,6 +32,17 @@ struct kernels {
     void (*dot_rows)(const float *x, size_t ld_x, size_t rows, const float *w, size_t ld_w,
                      size_t n, size_t k, const float *bias, float *out, size_t ld_out);
 
+    /*
+     * 8-bit weights are packed in panels of `s8_panel` outputs: for each `s8_group` of inputs, the
+     * outputs' groups one after another, padded with anything to whole groups and panels. Weights
+     * are stored with `s8_offset` added.
+     */
+    size_t s8_panel, s8_group;
+    uint8_t s8_offset;
+    /** out (rows, n) with stride ld_out = q (rows, k) W^T; w: panels that hold n outputs */
+    void (*gemm_s8)(const int8_t *q, size_t rows, size_t k, const int8_t *w, size_t n, int32_t *out,
+                    size_t ld_out);
+
     void (*quantize)(const float *x, size_t n, float multiplier, int8_t *q);
     void (*dequantize)(const int32_t *acc, size_t n, float factor, const float *bias, float *out);
     void (*f16_to_f32)(const void *src, size_t n, float *out);
@@ -41,6 +52,9 @@ struct kernels {
 #define KERNELS_DOT_ROWS 8
 
 extern const struct kernels kernels_portable;
+#if defined(__x86_64__)
+extern const struct kernels kernels_avx2, kernels_avx512, kernels_avx512_vnni;
+#endif
 
 /** The best table that this CPU runs, below the limit that was set. */
 const struct kernels *kernels_get(void);

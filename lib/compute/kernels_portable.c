@@ -104,6 +104,19 @@ static void dot_rows(const float *x, size_t ld_x, size_t rows, const float *w, s
     }
 }
 
+static void gemm_s8(const int8_t *q, size_t rows, size_t k, const int8_t *w, size_t n, int32_t *out,
+                    size_t ld_out)
+{
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < n; i++) {
+            int32_t sum = 0;
+
+            for (size_t j = 0; j < k; j++)
+                sum += q[row * k + j] * w[i * k + j];
+            out[row * ld_out + i] = sum;
+        }
+}
+
 static void quantize(const float *x, size_t n, float multiplier, int8_t *q)
 {
     for (size_t i = 0; i < n; i++) {
@@ -173,6 +186,9 @@ const struct kernels kernels_portable = {
     .sum_exp = sum_exp,
     .layer_norm = layer_norm,
     .dot_rows = dot_rows,
+    .s8_panel = 1,
+    .s8_group = 1,
+    .gemm_s8 = gemm_s8,
     .quantize = quantize,
     .dequantize = dequantize,
     .f16_to_f32 = f16_to_f32,

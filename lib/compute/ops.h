@@ -53,11 +53,6 @@ size_t compute_conv1d_length(const struct compute_conv1d *conv, size_t t_in);
 int compute_conv1d(struct compute *c, const struct compute_conv1d *conv, const float *x,
                    size_t t_in, float *out); /* 0; -ENOMEM */
 
-/** Transposed: w (c_in, c_out, kernel); t_out = (t_in - 1) * stride - pad_left - pad_right + kernel. */
-size_t compute_conv1d_transposed_length(const struct compute_conv1d *conv, size_t t_in);
-int compute_conv1d_transposed(struct compute *c, const struct compute_conv1d *conv, const float *x,
-                              size_t t_in, float *out);
-
 /**
  * Scaled dot-product attention of all heads.
  * q (t_q, heads * d), k and v (t_k, heads * d) with row strides ld_q, ld_kv; out (t_q, heads * d).
@@ -69,7 +64,7 @@ int compute_attention(struct compute *c, const float *q, size_t ld_q, size_t t_q
 
 /* int8 (symmetric): exact 32-bit accumulation on every path. */
 
-/** q = clamp(round-half-even(x * multiplier), -127, 127). */
+/** q = clamp(round-half-even(x * multiplier), -127, 127); NaN gives -127. */
 void compute_quantize(const float *x, size_t n, float multiplier, int8_t *q);
 
 /** Weights packed for this context's kernels. */
@@ -81,10 +76,6 @@ void compute_weights_s8_destroy(struct compute_weights_s8 **weights);
 /** acc (rows, n) = q (rows, k) W^T, int32. */
 void compute_gemm_s8(struct compute *c, const int8_t *q, size_t rows,
                      const struct compute_weights_s8 *w, int32_t *acc);
-/** The same for some of the outputs: acc (rows, n_ids) = q W[ids]^T (lexical shortlist). */
-void compute_gemm_s8_select(struct compute *c, const int8_t *q, size_t rows,
-                            const struct compute_weights_s8 *w, const uint32_t *ids, size_t n_ids,
-                            int32_t *acc);
 /** out = acc * factor + bias, (rows, n); bias (n) or NULL. */
 void compute_dequantize(const int32_t *acc, size_t rows, size_t n, float factor, const float *bias,
                         float *out);
