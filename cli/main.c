@@ -1,0 +1,65 @@
+#include "cli/command.h"
+#include "cli/up.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} COMMANDS[] = {
+    {"up", up_run,
+     "run everything in this process: HTTP, broker, recognisers, translators, voices"},
+    {"interpret", interpret_run, "a recording in one language becomes speech in another"},
+    {"transcribe", transcribe_run, "a recording becomes text"},
+    {"translate", translate_run, "text becomes text in another language"},
+    {"speak", speak_run, "text becomes speech"},
+    {"models", models_run, "list, pull, verify and remove models"},
+    {"top", top_run, "watch a broker: its services, workers and queues"},
+};
+
+#define N_COMMANDS (sizeof(COMMANDS) / sizeof(COMMANDS[0]))
+
+static void print_help(void)
+{
+    printf("Usage: dragoman COMMAND [OPTIONS] ...\n"
+           "Speech in one language goes in, speech in another comes out.\n\n");
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        printf("  %-12s%s\n", COMMANDS[i].name, COMMANDS[i].summary);
+    printf("\nThe first time:\n"
+           "  dragoman models pull --default\n"
+           "  dragoman up\n"
+           "and in another terminal:\n"
+           "  dragoman interpret talk.wav --to pt -o talk-pt.wav\n"
+           "\n'dragoman COMMAND --help' tells more about each.\n");
+}
+
+/* "-o" is short for "--out", everywhere. */
+static void lengthen(int argc, char **argv)
+{
+    static char out[] = "--out";
+
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "-o") == 0)
+            argv[i] = out;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help();
+        return argc < 2 ? 2 : 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("dragoman " DRAGOMAN_VERSION "\n");
+        return 0;
+    }
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(argv[1], COMMANDS[i].name) == 0) {
+            lengthen(argc - 1, argv + 1);
+            return COMMANDS[i].run(argc - 1, argv + 1);
+        }
+    fprintf(stderr, "dragoman: no command '%s': 'dragoman --help' lists them\n", argv[1]);
+    return 2;
+}

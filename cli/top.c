@@ -1,0 +1,123 @@
+#include "base/log.h"
+#include "cli/client.h"
+#include "cli/command.h"
+#include "mesh/channel.h"
+#include "proto/mesh.pb-c.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef Dragoman__Mesh__V1__DirectoryRequest directory_request;
+typedef Dragoman__Mesh__V1__DirectoryResponse directory_response;
+
+static void print_services(const directory_response *state)
+{
+    printf("%-36s %8s %8s %8s %8s %10s %8s\n", "SERVICE", "WORKERS", "RUNNING", "SLOTS", "QUEUED",
+           "CALLS", "FAILED");
+    for (size_t i = 0; i < state->n_services; i++) {
+        const Dragoman__Mesh__V1__ServiceState *service = state->services[i];
+
+        printf("%-36s %8u %8u %8u %8u %10" PRIu64 " %8" PRIu64 "\n", service->name,
+               service->workers, service->running, service->capacity, service->queued,
+               service->started, service->failed);
+    }
+}
+
+/* "model=whisper-base pair=en-pt"; labels of many values are counted. */
+static void print_labels(const Dragoman__Mesh__V1__WorkerState *worker)
+{
+    for (size_t i = 0; i < worker->n_labels; i++) {
+        const Dragoman__Mesh__V1__Label *label = worker->labels[i];
+
+        if (label->n_values == 1)
+            printf(" %s=%s", label->key, label->values[0]);
+        else
+            printf(" %s=(%zu)", label->key, label->n_values);
+    }
+    printf("\n");
+}
+
+static void print_workers(const directory_response *state)
+{
+    printf("\n%4s %-16s %8s %8s %10s  %s\n", "ID", "WORKER", "RUNNING", "SLOTS", "CALLS", "LABELS");
+    for (size_t i = 0; i < state->n_workers; i++) {
+        const Dragoman__Mesh__V1__WorkerState *worker = state->workers[i];
+
+        printf("%4" PRIu64 " %-16s %8u %8u %10" PRIu64 " %s", worker->id, worker->name,
+               worker->running, worker->capacity, worker->calls_ended,
+               worker->draining ? " draining" : "");
+        print_labels(worker);
+    }
+}
+
+static void print_state(const char *broker, const directory_response *state, bool redraw)
+{
+    if (redraw)
+        printf("\033[H\033[2J");
+    printf("broker %s, dragoman %s, up %" PRIu64 " s, %" PRIu64 " calls started, %" PRIu64
+           " ended\n\n",
+           broker, state->broker_build, state->uptime_ms / 1000, state->calls_started,
+           state->calls_ended);
+    print_services(state);
+    print_workers(state);
+    fflush(stdout);
+}
+
+static int show(struct mesh_channel *channel, const char *broker, bool redraw)
+{
+    const directory_request request = DRAGOMAN__MESH__V1__DIRECTORY_REQUEST__INIT;
+    const struct mesh_call_options options = {.timeout_ms = 3000, .wait_for_ready = true};
+    ProtobufCMessage *response = NULL;
+    struct status status;
+
+    if (mesh_unary(channel, &dragoman__mesh__v1__directory__descriptor, "List", &request.base,
+                   &options, &response, &status) < 0)
+        return client_fail("no answer from a broker at %s: %s", broker, status.message);
+    print_state(broker, (const directory_response *)response, redraw);
+    protobuf_c_message_free_unpacked(response, NULL);
+    return 0;
+}
+
+int top_run(int argc, char **argv)
+{
+    const char *broker = "tcp://127.0.0.1:5601";
+    bool once = !isatty(STDOUT_FILENO);
+    double interval_s = 1;
+    const struct config_option table[] = {
+        {"broker", CONFIG_STRING, &broker, "ENDPOINT", "the broker's caller side", NULL, 0, 0},
+        {"once", CONFIG_BOOL, &once, NULL, "print once and leave, as where output is no terminal",
+         NULL, 0, 0},
+        {"interval-s", CONFIG_DOUBLE, &interval_s, "S", "between two looks", NULL, 0.1, 3600},
+        {.name = NULL},
+    };
+    const struct config_option *const tables[] = {table, NULL};
+    const struct config_spec spec = {
+        .program = "dragoman top",
+        .summary = "Watches a broker: its services, workers and queues. ^C leaves.",
+        .tables = tables};
+    struct mesh_channel *channel = NULL;
+    int first, status, err;
+
+    if (config_parse(&spec, argc, argv, &first, &status))
+        return status;
+    log_init("dragoman", LOG_ERROR, LOG_FORMAT_AUTO);
+    err = mesh_channel_create(&(struct mesh_channel_options){.endpoint = broker, .name = "top"},
+                              &channel);
+    if (err < 0)
+        return client_fail("cannot use '%s': %s", broker, strerror(-err));
+    do {
+        const struct timespec pause = {.tv_sec = (time_t)interval_s,
+                                       .tv_nsec =
+                                           (long)((interval_s - (double)(time_t)interval_s) * 1e9)};
+
+        status = show(channel, broker, !once);
+        if (!once && status == 0)
+            nanosleep(&pause, NULL);
+    } while (!once && status == 0);
+    mesh_channel_destroy(&channel);
+    return status;
+}
