@@ -440,6 +440,17 @@ static void sync_folder(const char *path)
     }
 }
 
+/* What sources that failed half way have left. */
+static void remove_parts(const struct task *task)
+{
+    char part[STORE_PATH_MAX];
+
+    for (size_t i = 0; i < task->model->n_files; i++)
+        if (snprintf(part, sizeof(part), "%s/%s.part", task->stage, task->model->files[i].name) <
+            (int)sizeof(part))
+            unlink(part);
+}
+
 /* Everything is staged: put it where it belongs, a new model's folder in one step. */
 static int install(struct task *task)
 {
@@ -447,6 +458,7 @@ static int install(struct task *task)
     char to[STORE_PATH_MAX], from[STORE_PATH_MAX], final[STORE_PATH_MAX];
     int err = store_join(final, sizeof(final), folder, task->model->name, NULL);
 
+    remove_parts(task);
     sync_folder(task->stage);
     if (!err && access(final, F_OK) < 0)
         err = rename(task->stage, final) < 0 ? -errno : 0;
