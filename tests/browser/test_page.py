@@ -29,6 +29,7 @@ class Page(unittest.TestCase):
         cls.stack.stop()
 
     def setUp(self):
+        self.browser.problems()  # what an earlier test has caused on purpose
         self.browser.open(f"http://127.0.0.1:{self.stack.port}/")
         self.browser.wait(lambda: self.browser.run("return document.querySelector('#to').options.length") > 0, 30,
                           "the list of languages")
