@@ -19,9 +19,8 @@ say "Starting: dragoman up"
 $dragoman up --listen "127.0.0.1:$port" --asr whisper-tiny.en --translate marian-en-pt &
 up=$!
 trap 'kill "$up" 2>/dev/null; wait "$up" 2>/dev/null || :' EXIT INT TERM
-$dragoman wait --server "http://127.0.0.1:$port"
 
 say "Interpreting $recording into Portuguese"
-$dragoman interpret "$recording" --to pt -o "$spoken" --server "http://127.0.0.1:$port"
+$dragoman interpret "$recording" --to pt -o "$spoken" --wait 30 --server "http://127.0.0.1:$port"
 
 say "Done. The Portuguese speech lies in $PWD/$spoken"
