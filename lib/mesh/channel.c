@@ -564,6 +564,7 @@ static void sleep_until(struct mesh_channel *channel, int64_t at_ns)
     if (!atomic_load(&channel->stopping) && !mesh_link_pending(&channel->link))
         ppoll(fds, (nfds_t)n, at_ns == MESH_NEVER ? NULL : &timeout, NULL);
     mesh_mailbox_awake(&channel->mailbox);
+    mesh_link_polled(&channel->link, fds);
 }
 
 static bool step(struct mesh_channel *channel)

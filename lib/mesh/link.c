@@ -16,6 +16,7 @@
 #define BACKOFF_MAX_MS 1000
 #define COMPLAIN_MS 3000 /* a peer that stays away so long is worth a line */
 #define PARTING_MS 200   /* for an ERROR or a BYE to leave */
+#define LISTEN_MS 20     /* between looks at the monitor of a busy link */
 #define BATCH 256        /* messages received in one step */
 
 typedef Dragoman__Mesh__V1__Hello hello_message;
@@ -313,6 +314,8 @@ static void receive(struct mesh_link *link)
 
         if (err == -EBADMSG || err == -EPROTONOSUPPORT)
             mesh_link_reject(link, STATUS_INVALID_ARGUMENT, "malformed frame");
+        if (err == -EAGAIN)
+            link->sent_since = false;
         if (err < 0)
             return;
         link->heard = true;
@@ -369,8 +372,11 @@ bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
         complain(link);
     if (link->state == LINK_IDLE && now_ns >= link->retry_at)
         open_socket(link);
-    while (mesh_monitor_next(&link->monitor) >= 0)
-        cut = true;
+    if (now_ns >= link->listen_at) { /* a system call each time */
+        link->listen_at = now_ns + LISTEN_MS * NS_PER_MS;
+        while (mesh_monitor_next(&link->monitor) >= 0)
+            cut = true;
+    }
     if (link->state == LINK_CONNECTING)
         say_hello(link);
     if (link->socket)
@@ -397,6 +403,12 @@ int mesh_link_fds(const struct mesh_link *link, struct pollfd *fds)
     return 2;
 }
 
+void mesh_link_polled(struct mesh_link *link, const struct pollfd *fds)
+{
+    if (link->socket && fds[1].revents)
+        link->listen_at = 0;
+}
+
 bool mesh_link_pending(struct mesh_link *link)
 {
     int events = 0;
@@ -404,6 +416,8 @@ bool mesh_link_pending(struct mesh_link *link)
 
     if (link->broken[0])
         return true;
+    if (link->state == LINK_UP && !link->sent_since && !link->overflow.first)
+        return false; /* libzmq has said that there is nothing, and its descriptor will tell */
     if (!link->socket || zmq_getsockopt(link->socket, ZMQ_EVENTS, &events, &size) < 0)
         return false;
     if ((events & ZMQ_POLLOUT) && (link->state == LINK_CONNECTING || link->overflow.first))
@@ -428,6 +442,7 @@ int mesh_link_send(struct mesh_link *link, struct mesh_message *message)
         mesh_message_close(message);
         return -ENOTCONN;
     }
+    link->sent_since = true;
     if (!link->overflow.first)
         err = mesh_message_send(link->socket, MESH_DEALER, message);
     if (err == -EAGAIN && mesh_overflow_add(&link->overflow, message) < 0) {

@@ -71,6 +71,8 @@ struct mesh_link {
     char broken
         [64]; /* why the next step ends the session: its owner may be in the midst of its calls */
     bool complained;
+    bool sent_since;   /* the last look for messages: libzmq may have seen a new one meanwhile */
+    int64_t listen_at; /* when to ask the monitor even if its descriptor was not polled */
 };
 
 /** Strings and context are borrowed. The first step connects. */
@@ -83,6 +85,8 @@ void mesh_link_fini(struct mesh_link *link, int linger_ms);
 bool mesh_link_step(struct mesh_link *link, int64_t now_ns);
 /** File descriptors to sleep on. @return how many, at most MESH_LINK_FDS */
 int mesh_link_fds(const struct mesh_link *link, struct pollfd *fds);
+/** What poll() said of them. */
+void mesh_link_polled(struct mesh_link *link, const struct pollfd *fds);
 /** Whether there is something to do already: ask after the last send, before sleeping. */
 bool mesh_link_pending(struct mesh_link *link);
 int64_t mesh_link_next_ns(const struct mesh_link *link);

@@ -13,7 +13,8 @@
 #define BUCKETS 1024
 #define PEERS_MAX 8192
 #define BATCH 256
-#define RETRY_MS 2 /* a ROUTER does not say when a peer takes messages again */
+#define LISTEN_MS 20 /* between looks at the monitor of a busy socket */
+#define RETRY_MS 2   /* a ROUTER does not say when a peer takes messages again */
 
 typedef Dragoman__Mesh__V1__Hello hello_message;
 typedef Dragoman__Mesh__V1__Welcome welcome_message;
@@ -29,6 +30,8 @@ struct mesh_peers {
     int64_t now_ns, look_at;
     size_t n_peers, n_stuck; /* stuck: with an overflow */
     bool any_broken, going;
+    bool sent_since;   /* as of a link */
+    int64_t listen_at; /* likewise */
     uint32_t heartbeat_ms;
     struct metric *rejected;
     struct mesh_peer *buckets[BUCKETS];
@@ -81,6 +84,7 @@ int mesh_peers_send(struct mesh_peers *peers, struct mesh_peer *peer, struct mes
     int err = -EAGAIN;
 
     message->peer = peer->id;
+    peers->sent_since = true;
     if (peer->broken[0]) {
         mesh_message_close(message);
         return -ENOTCONN;
@@ -118,6 +122,7 @@ static void send_error(struct mesh_peers *peers, uint32_t id, enum status_code c
     if (mesh_message_build(&header, &meta, NULL, false, &message) < 0)
         return;
     message.peer = id;
+    peers->sent_since = true;
     if (mesh_message_send(peers->socket, MESH_ROUTER, &message) < 0)
         mesh_message_close(&message);
 }
@@ -282,6 +287,7 @@ static bool receive(struct mesh_peers *peers)
             if (peer)
                 break_off(peers, peer, "malformed frame");
         } else {
+            peers->sent_since = peers->sent_since && err != -EAGAIN;
             break;
         }
     }
@@ -315,6 +321,7 @@ static void flush_one(struct mesh_peers *peers, struct mesh_peer *peer)
 
     if (!peer->overflow.first || peer->broken[0])
         return;
+    peers->sent_since = true;
     err = mesh_overflow_flush(&peer->overflow, peers->socket, MESH_ROUTER);
     if (err == 0)
         peers->n_stuck--;
@@ -328,7 +335,10 @@ bool mesh_peers_step(struct mesh_peers *peers, int64_t now_ns)
 
     peers->now_ns = now_ns;
     busy = receive(peers);
-    hear_disconnects(peers);
+    if (now_ns >= peers->listen_at) { /* a system call each time */
+        peers->listen_at = now_ns + LISTEN_MS * NS_PER_MS;
+        hear_disconnects(peers);
+    }
     if (peers->n_stuck > 0)
         each(peers, flush_one);
     if (peers->any_broken) {
@@ -340,6 +350,12 @@ bool mesh_peers_step(struct mesh_peers *peers, int64_t now_ns)
         each(peers, look_at_one);
     }
     return busy;
+}
+
+void mesh_peers_polled(struct mesh_peers *peers, const struct pollfd *fds)
+{
+    if (fds[1].revents)
+        peers->listen_at = 0;
 }
 
 int mesh_peers_fds(const struct mesh_peers *peers, struct pollfd *fds)
@@ -354,8 +370,8 @@ bool mesh_peers_pending(struct mesh_peers *peers)
     int events = 0;
     size_t size = sizeof(events);
 
-    if (peers->any_broken)
-        return true;
+    if (peers->any_broken || !peers->sent_since)
+        return peers->any_broken;
     return zmq_getsockopt(peers->socket, ZMQ_EVENTS, &events, &size) == 0 &&
            (events & ZMQ_POLLIN) != 0;
 }

@@ -54,6 +54,7 @@ const char *mesh_peers_endpoint(const struct mesh_peers *peers);
 /* As of a link. */
 bool mesh_peers_step(struct mesh_peers *peers, int64_t now_ns);
 int mesh_peers_fds(const struct mesh_peers *peers, struct pollfd *fds);
+void mesh_peers_polled(struct mesh_peers *peers, const struct pollfd *fds);
 bool mesh_peers_pending(struct mesh_peers *peers);
 int64_t mesh_peers_next_ns(const struct mesh_peers *peers);
 

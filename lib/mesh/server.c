@@ -895,6 +895,10 @@ static void sleep_until(struct mesh_server *server, int64_t at_ns)
     if (!atomic_load(&server->stopping) && !pending)
         ppoll(fds, (nfds_t)n, at_ns == MESH_NEVER ? NULL : &timeout, NULL);
     mesh_mailbox_awake(&server->mailbox);
+    if (server->peers)
+        mesh_peers_polled(server->peers, fds);
+    else
+        mesh_link_polled(&server->link, fds);
 }
 
 static int64_t next_ns(const struct mesh_server *server)
