@@ -1,5 +1,7 @@
 #include "translate/marian/decoder.h"
 
+#include "translate/marian/exact.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -36,15 +38,6 @@ void marian_memory_fini(struct marian_memory *memory)
     *memory = (struct marian_memory){0};
 }
 
-/* c = f c + (1 - f) x with f = sigmoid(forget); y = relu(c) */
-static void unit(const float *forget, const float *x, size_t d, float *c, float *y)
-{
-    for (size_t i = 0; i < d; i++) {
-        c[i] = forget[i] * c[i] + (1 - forget[i]) * x[i];
-        y[i] = c[i] > 0 ? c[i] : 0;
-    }
-}
-
 static void recur(const struct marian_model *model, struct marian_scratch *scratch, size_t l,
                   struct marian_rows *rows, float *room, float *y)
 {
@@ -54,12 +47,10 @@ static void recur(const struct marian_model *model, struct marian_scratch *scrat
 
     marian_linear(model, scratch, &layer->forget, y, rows->n, forget);
     marian_linear(model, scratch, &layer->input, y, rows->n, x);
-    compute_sigmoid(forget, rows->n * d);
     for (size_t i = 0; i < rows->n; i++)
-        unit(forget + i * d, x + i * d, d, rows->cells + (i * model->n_decoder + l) * d, x + i * d);
-    compute_add(y, x, rows->n * d);
-    compute_layer_norm(model->compute, y, rows->n, d, layer->norm.scale, layer->norm.bias,
-                       MARIAN_EPSILON, y);
+        exact_unit(forget + i * d, x + i * d, d, rows->cells + (i * model->n_decoder + l) * d,
+                   x + i * d);
+    exact_add_norm(y, x, rows->n, d, layer->norm.scale, layer->norm.bias, MARIAN_EPSILON);
 }
 
 static void attend(const struct marian_model *model, struct marian_scratch *scratch,
@@ -75,8 +66,8 @@ static void attend(const struct marian_model *model, struct marian_scratch *scra
         const size_t *starts = memory->batch->starts + rows->sentence[i];
         size_t at = (layer + starts[0]) * d;
 
-        marian_attend(model, q + i * d, memory->keys + at, memory->values + at,
-                      starts[1] - starts[0], scores, mixed + i * d);
+        exact_attention(q + i * d, 1, memory->keys + at, memory->values + at, starts[1] - starts[0],
+                        model->heads, d / model->heads, scores, mixed + i * d);
     }
     marian_residual(model, scratch, &context->o, &context->norm, mixed, rows->n, y);
 }

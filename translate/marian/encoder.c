@@ -1,7 +1,8 @@
 #include "translate/marian/encoder.h"
 
+#include "translate/marian/exact.h"
+
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 
 struct encoder {
@@ -9,6 +10,7 @@ struct encoder {
     struct marian_scratch *scratch;
     const struct marian_batch *batch;
     float *q, *k, *v, *mixed; /* (n_pieces, d) */
+    float *scores;            /* (n_pieces) */
 };
 
 static void embed(const struct encoder *encoder, float *x)
@@ -22,28 +24,24 @@ static void embed(const struct encoder *encoder, float *x)
                          at - batch->starts[i], x + at * d);
 }
 
-static int self_attention(const struct encoder *encoder, const struct marian_attention *layer,
-                          float *x)
+static void self_attention(const struct encoder *encoder, const struct marian_attention *layer,
+                           float *x)
 {
     const struct marian_model *model = encoder->model;
     const struct marian_batch *batch = encoder->batch;
-    size_t d = model->d, d_head = d / model->heads;
-    int err = 0;
+    size_t d = model->d;
 
     marian_linear(model, encoder->scratch, &layer->q, x, batch->n_pieces, encoder->q);
     marian_linear(model, encoder->scratch, &layer->k, x, batch->n_pieces, encoder->k);
     marian_linear(model, encoder->scratch, &layer->v, x, batch->n_pieces, encoder->v);
-    for (size_t i = 0; i < batch->n_sentences && !err; i++) {
+    for (size_t i = 0; i < batch->n_sentences; i++) {
         size_t at = batch->starts[i] * d, t = batch->starts[i + 1] - batch->starts[i];
 
-        err = compute_attention(model->compute, encoder->q + at, d, t, encoder->k + at,
-                                encoder->v + at, d, t, model->heads, d_head,
-                                1.0f / sqrtf((float)d_head), NULL, encoder->mixed + at);
+        exact_attention(encoder->q + at, t, encoder->k + at, encoder->v + at, t, model->heads,
+                        d / model->heads, encoder->scores, encoder->mixed + at);
     }
-    if (!err)
-        marian_residual(model, encoder->scratch, &layer->o, &layer->norm, encoder->mixed,
-                        batch->n_pieces, x);
-    return err;
+    marian_residual(model, encoder->scratch, &layer->o, &layer->norm, encoder->mixed,
+                    batch->n_pieces, x);
 }
 
 static int run_layers(const struct encoder *encoder, const volatile int *cancel, float *x)
@@ -52,11 +50,9 @@ static int run_layers(const struct encoder *encoder, const volatile int *cancel,
 
     embed(encoder, x);
     for (size_t l = 0; l < model->n_encoder; l++) {
-        int err =
-            cancel && *cancel ? -ECANCELED : self_attention(encoder, &model->encoder[l].self, x);
-
-        if (err)
-            return err;
+        if (cancel && *cancel)
+            return -ECANCELED;
+        self_attention(encoder, &model->encoder[l].self, x);
         marian_ffn(model, encoder->scratch, &model->encoder[l].ffn, encoder->batch->n_pieces, x);
     }
     return 0;
@@ -66,8 +62,9 @@ int marian_encode(const struct marian_model *model, struct marian_scratch *scrat
                   const struct marian_batch *batch, const volatile int *cancel, float *x)
 {
     size_t n = batch->n_pieces * model->d;
-    float *room = compute_alloc(sizeof(float) * 4 * n);
-    struct encoder encoder = {model, scratch, batch, room, room + n, room + 2 * n, room + 3 * n};
+    float *room = compute_alloc(sizeof(float) * (4 * n + batch->n_pieces));
+    struct encoder encoder = {model,    scratch,      batch,        room,
+                              room + n, room + 2 * n, room + 3 * n, room + 4 * n};
     int err = room ? run_layers(&encoder, cancel, x) : -ENOMEM;
 
     free(room);

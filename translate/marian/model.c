@@ -1,6 +1,7 @@
 #include "translate/marian/model.h"
 
 #include "compute/weights/marian.h"
+#include "translate/marian/exact.h"
 
 #include <errno.h>
 #include <math.h>
@@ -228,7 +229,7 @@ static void load_embedding(struct loader *loader, const char *name,
     embedding->d = tensor->shape[1];
     if (tensor->type == WEIGHTS_S8) {
         embedding->s8 = tensor->data;
-        embedding->step = 1.0f / tensor->multiplier;
+        embedding->multiplier = tensor->multiplier;
     } else {
         embedding->f32 = tensor->data;
     }
@@ -426,12 +427,15 @@ void marian_model_destroy(struct marian_model **out)
 
 static void embedding_row(const struct marian_embedding *embedding, size_t id, float *out)
 {
+    float step;
+
     if (embedding->f32) {
         memcpy(out, embedding->f32 + id * embedding->d, sizeof(float) * embedding->d);
         return;
     }
+    step = 1.0f / embedding->multiplier;
     for (size_t i = 0; i < embedding->d; i++)
-        out[i] = (float)embedding->s8[id * embedding->d + i] * embedding->step;
+        out[i] = (float)embedding->s8[id * embedding->d + i] * step;
 }
 
 void marian_embed(const struct marian_model *model, const struct marian_embedding *embedding,
@@ -470,7 +474,7 @@ static int output_s8(const struct marian_model *model, const uint32_t *ids, size
     int err;
 
     linear->multiplier = model->output_multiplier;
-    linear->factor = model->target.step / model->output_multiplier;
+    linear->factor = 1.0f / (model->output_multiplier * model->target.multiplier);
     if (!ids)
         return compute_pack_s8(model->compute, table, n, d, &linear->packed);
     rows = compute_alloc(n * d);
@@ -553,33 +557,26 @@ static size_t block_of(size_t rows)
 }
 
 static void linear_block(const struct marian_model *model, struct marian_scratch *scratch,
-                         const struct marian_linear *linear, const float *x, size_t rows, float *y)
+                         const struct marian_linear *linear, const float *x, size_t rows, bool relu,
+                         float *y)
 {
-    if (!linear->packed) {
-        compute_linear(model->compute, x, rows, linear->w, linear->bias, linear->out, linear->in,
-                       y);
+    if (linear->packed) {
+        compute_quantize(x, rows * linear->in, linear->multiplier, scratch->q);
+        compute_gemm_s8(model->compute, scratch->q, rows, linear->packed, scratch->acc);
+        exact_dequantize(scratch->acc, rows, linear->out, linear->factor, linear->bias, relu, y);
         return;
     }
-    compute_quantize(x, rows * linear->in, linear->multiplier, scratch->q);
-    compute_gemm_s8(model->compute, scratch->q, rows, linear->packed, scratch->acc);
-    compute_dequantize(scratch->acc, rows, linear->out, linear->factor, linear->bias, y);
+    compute_linear(model->compute, x, rows, linear->w, linear->bias, linear->out, linear->in, y);
+    if (relu)
+        compute_relu(y, rows * linear->out);
 }
 
 void marian_linear(const struct marian_model *model, struct marian_scratch *scratch,
                    const struct marian_linear *linear, const float *x, size_t rows, float *y)
 {
     for (size_t i = 0; i < rows; i += MARIAN_BLOCK)
-        linear_block(model, scratch, linear, x + i * linear->in, block_of(rows - i),
+        linear_block(model, scratch, linear, x + i * linear->in, block_of(rows - i), false,
                      y + i * linear->out);
-}
-
-/* x = norm(x + y) */
-static void add_norm(const struct marian_model *model, const struct marian_norm *norm,
-                     const float *y, size_t rows, float *x)
-{
-    compute_add(x, y, rows * model->d);
-    compute_layer_norm(model->compute, x, rows, model->d, norm->scale, norm->bias, MARIAN_EPSILON,
-                       x);
 }
 
 void marian_residual(const struct marian_model *model, struct marian_scratch *scratch,
@@ -589,8 +586,9 @@ void marian_residual(const struct marian_model *model, struct marian_scratch *sc
     for (size_t i = 0; i < rows; i += MARIAN_BLOCK) {
         size_t n = block_of(rows - i);
 
-        linear_block(model, scratch, linear, y + i * linear->in, n, scratch->sum);
-        add_norm(model, norm, scratch->sum, n, x + i * model->d);
+        linear_block(model, scratch, linear, y + i * linear->in, n, false, scratch->sum);
+        exact_add_norm(x + i * model->d, scratch->sum, n, model->d, norm->scale, norm->bias,
+                       MARIAN_EPSILON);
     }
 }
 
@@ -600,63 +598,9 @@ void marian_ffn(const struct marian_model *model, struct marian_scratch *scratch
     for (size_t i = 0; i < rows; i += MARIAN_BLOCK) {
         size_t n = block_of(rows - i);
 
-        linear_block(model, scratch, &ffn->in, x + i * model->d, n, scratch->hidden);
-        compute_relu(scratch->hidden, n * model->d_ffn);
-        linear_block(model, scratch, &ffn->out, scratch->hidden, n, scratch->sum);
-        add_norm(model, &ffn->norm, scratch->sum, n, x + i * model->d);
-    }
-}
-
-/* The sum of d products in sixteen lanes, which vectorizes and does not depend on anything else. */
-static inline __attribute__((always_inline)) float dot(const float *a, const float *b, size_t d)
-{
-    float lanes[16] = {0}, sum = 0;
-    size_t i = 0;
-
-    for (; i + 16 <= d; i += 16)
-        for (size_t j = 0; j < 16; j++)
-            lanes[j] += a[i + j] * b[i + j];
-    for (size_t j = 0; j < 16; j++)
-        sum += lanes[j];
-    for (; i < d; i++)
-        sum += a[i] * b[i];
-    return sum;
-}
-
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define CLONED __attribute__((target_clones("avx512f", "avx2,fma", "default")))
-#else
-#define CLONED /* sanitizers and the resolvers of clones do not go together */
-#endif
-
-CLONED static void head_scores(const float *q, const float *k, size_t ld, size_t t, size_t d,
-                               float scale, float *scores)
-{
-    for (size_t i = 0; i < t; i++)
-        scores[i] = dot(q, k + i * ld, d) * scale;
-}
-
-CLONED static void head_values(const float *scores, const float *v, size_t ld, size_t t, size_t d,
-                               float *out)
-{
-    for (size_t j = 0; j < d; j++)
-        out[j] = 0;
-    for (size_t i = 0; i < t; i++)
-        for (size_t j = 0; j < d; j++)
-            out[j] += scores[i] * v[i * ld + j];
-}
-
-void marian_attend(const struct marian_model *model, const float *q, const float *k, const float *v,
-                   size_t t, float *scores, float *out)
-{
-    size_t d = model->d / model->heads;
-    float scale = 1.0f / sqrtf((float)d);
-
-    for (size_t head = 0; head < model->heads; head++) {
-        size_t at = head * d;
-
-        head_scores(q + at, k + at, model->d, t, d, scale, scores);
-        compute_softmax(model->compute, scores, 1, t);
-        head_values(scores, v + at, model->d, t, d, out + at);
+        linear_block(model, scratch, &ffn->in, x + i * model->d, n, true, scratch->hidden);
+        linear_block(model, scratch, &ffn->out, scratch->hidden, n, false, scratch->sum);
+        exact_add_norm(x + i * model->d, scratch->sum, n, model->d, ffn->norm.scale, ffn->norm.bias,
+                       MARIAN_EPSILON);
     }
 }

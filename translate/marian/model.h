@@ -57,7 +57,7 @@ struct marian_decoder_layer {
 struct marian_embedding {
     size_t n, d;
     const int8_t *s8; /* (n, d) into the mapping; NULL: f32 */
-    float step;       /* s8 * step is the value */
+    float multiplier; /* of s8 */
     const float *f32; /* (n, d) into the mapping */
 };
 
@@ -129,10 +129,7 @@ void marian_residual(const struct marian_model *model, struct marian_scratch *sc
 /** x (rows, d) = norm(x + out(relu(in(x)))), in place. */
 void marian_ffn(const struct marian_model *model, struct marian_scratch *scratch,
                 const struct marian_ffn *ffn, size_t rows, float *x);
-/** One position's attention over a sentence: q (d), k and v (t, d), out (d); scores (t) is scratch. */
-void marian_attend(const struct marian_model *model, const float *q, const float *k, const float *v,
-                   size_t t, float *scores, float *out);
 
-#define MARIAN_EPSILON 1e-6f /* of every layer norm */
+#define MARIAN_EPSILON 1e-6 /* of every layer norm */
 
 #endif

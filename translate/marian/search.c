@@ -1,5 +1,7 @@
 #include "translate/marian/search.h"
 
+#include "translate/marian/exact.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -202,7 +204,7 @@ static size_t row_candidates(struct state *state, const struct marian_output *ou
     int64_t unk = index_of(output, state->search->unk);
     float score = state->paths[row].score;
 
-    compute_log_softmax(logits, width, state->log_probs);
+    exact_log_softmax(logits, width, state->log_probs);
     if (unk >= 0)
         state->log_probs[unk] = logits[unk] = -INFINITY;
     if (most == 1) { /* by the logit: the logarithm may round two of them to one */

@@ -12,7 +12,8 @@ Writes
                                             vocabularies, and what it makes of sentences.txt
 
 The forward pass below is written for this purpose, from the papers and the files; it shares nothing
-with the C code. pten translates back what enpt.int8.txt says.
+with the C code but the order in which floats are added, see translate/marian/exact.h: without it
+results differ from machine to machine. pten translates back what enpt.int8.txt says.
 
 With PyPI's bergamot (wheels up to Python 3.10), `make_translate.py bergamot` writes
 enpt.bergamot.txt and pten.bergamot.txt: what Bergamot 0.4.5 itself says, one call a sentence.
@@ -58,6 +59,20 @@ def read_yaml(text):
     return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line and line[0] != " ")
 
 
+def lane_dots(q, k):
+    """(heads, t_q, t_k) dot products in f32: sixteen lanes, then halves onto halves."""
+    products = q[:, :, None, :] * k[:, None, :, :]
+    short = -products.shape[-1] % 16
+    products = np.concatenate([products, np.zeros(products.shape[:-1] + (short,), np.float32)], -1)
+    lanes = np.zeros(products.shape[:-1] + (16,), np.float32)
+    for i in range(0, products.shape[-1], 16):
+        lanes = lanes + products[..., i : i + 16]
+    while lanes.shape[-1] > 1:
+        half = lanes.shape[-1] // 2
+        lanes = lanes[..., :half] + lanes[..., half:]
+    return lanes[..., 0]
+
+
 class Student:
     def __init__(self, path):
         self.f32, self.s8, self.scale = {}, {}, {}
@@ -86,30 +101,38 @@ class Student:
         q = np.clip(np.rint(x.astype(np.float32) * np.float32(alpha)), -127, 127).astype(np.float64)
         w = self.s8[name] if rows is None else self.s8[name][rows]
         factor = np.float32(1) / (np.float32(alpha) * self.scale[name])
-        return (q @ w.T).astype(np.float32) * factor
+        return (q @ w.T).astype(np.float32) * factor  # sums of integers: exact in f64
 
     def affine(self, x, prefix, suffix):
         return self.product(x, prefix + "_W" + suffix) + self.f32[prefix + "_b" + suffix]
 
     def norm(self, x, prefix):
+        x = x.astype(np.float64)
         mean = x.mean(-1, keepdims=True)
-        var = ((x - mean) ** 2).mean(-1, keepdims=True)
-        unit = (x - mean) / np.sqrt(var + np.float32(1e-6))
-        return unit * self.f32[prefix + "_ln_scale"] + self.f32[prefix + "_ln_bias"]
+        factor = 1 / np.sqrt(((x - mean) ** 2).mean(-1, keepdims=True) + 1e-6)
+        scale, bias = (self.f32[prefix + p].astype(np.float64) for p in ("_ln_scale", "_ln_bias"))
+        return ((x - mean) * factor * scale + bias).astype(np.float32)
 
     def attend(self, q, k, v):
         split = lambda x: x.reshape(len(x), self.heads, -1).transpose(1, 0, 2)
-        scores = split(q) @ split(k).transpose(0, 2, 1) / np.float32(np.sqrt(self.d / self.heads))
-        scores = np.exp(scores - scores.max(-1, keepdims=True))
-        scores /= scores.sum(-1, keepdims=True)
-        return (scores @ split(v)).transpose(1, 0, 2).reshape(len(q), self.d)
+        q, k, v = split(q), split(k), split(v)
+        scale = np.float32(1) / np.sqrt(np.float32(self.d // self.heads))
+        scores = lane_dots(q, k) * scale
+        scores = np.exp((scores - scores.max(-1, keepdims=True)).astype(np.float64)).astype(np.float32)
+        sums = scores.astype(np.float64).sum(-1, keepdims=True)
+        weights = (scores / sums).astype(np.float32)
+        mixed = np.zeros_like(q)
+        for i in range(k.shape[1]):  # key after key
+            mixed = mixed + weights[:, :, i : i + 1] * v[:, None, i, :]
+        return mixed.transpose(1, 0, 2).reshape(q.shape[1], self.d)
 
     def ffn(self, x, prefix):
         hidden = np.maximum(self.affine(x, prefix, "1"), 0)
         return self.norm(x + self.affine(hidden, prefix, "2"), prefix + "_ffn")
 
     def embed(self, name, ids):
-        return (self.s8[name][ids] / self.scale[name]).astype(np.float32) * np.float32(np.sqrt(self.d))
+        step = np.float32(1) / self.scale[name]
+        return self.s8[name][ids].astype(np.float32) * step * np.float32(np.sqrt(self.d))
 
     def positions(self, first, n):
         half = self.d // 2
@@ -135,8 +158,8 @@ class Student:
         new = []
         for layer, (k, v) in enumerate(memory, 1):
             p = f"decoder_l{layer}_rnn"
-            f = 1 / (1 + np.exp(-self.affine(x, p, "f")))
-            new.append(f * cells[layer - 1] + (1 - f) * self.product(x, p + "_W"))
+            f = 1 / (1 + np.exp(-self.affine(x, p, "f").astype(np.float64)))
+            new.append((f * cells[layer - 1] + (1 - f) * self.product(x, p + "_W")).astype(np.float32))
             x = self.norm(x + np.maximum(new[-1], 0), p + "_ffn")
             p = f"decoder_l{layer}_context"
             mixed = self.attend(self.affine(x, p, "q"), k, v)
