@@ -30,7 +30,7 @@ collect dragoman dragoman
 
 # espeak-ng reads its data at run time.
 for root in tts dragoman; do
-    data=$(dpkg -L espeak-ng-data | grep -m1 '/espeak-ng-data$')
+    data=$(dpkg -L espeak-ng-data | awk '/^\/usr\/lib.*\/espeak-ng-data$/')
     mkdir -p "$out/$root$data"
     cp -r "$data/." "$out/$root$data/"
 done
