@@ -1,6 +1,7 @@
 #include "base/admin.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/probe.h"
 #include "broker/broker.h"
 
 #include <errno.h>
@@ -11,7 +12,7 @@
 static struct {
     struct config_list front, back;
     int64_t queue_limit, queue_bytes, max_message_bytes, heartbeat_ms, grace_s;
-    const char *admin, *log_level, *log_format;
+    const char *admin, *probe, *log_level, *log_format;
 } config = {
     .front = {.count = 1, .items = {"tcp://127.0.0.1:5601"}},
     .back = {.count = 1, .items = {"tcp://127.0.0.1:5602"}},
@@ -43,6 +44,8 @@ static const struct config_option OPTIONS[] = {
     {"", CONFIG_STRING, NULL, NULL, "Observation:", NULL, 0, 0},
     {"admin", CONFIG_STRING, &config.admin, "HOST:PORT",
      "serve /metrics, /healthz and /readyz there", NULL, 0, 0},
+    {"probe", CONFIG_STRING, &config.probe, "HOST:PORT",
+     "ask the broker whose --admin this is whether it is ready, and leave", NULL, 0, 0},
     {"log-level", CONFIG_CHOICE, &config.log_level, NULL, "what to log at least",
      "debug|info|warn|error", 0, 0},
     {"log-format", CONFIG_CHOICE, &config.log_format, NULL, "auto: text on a terminal",
@@ -108,6 +111,8 @@ int main(int argc, char **argv)
 
     if (config_parse(&spec, argc, argv, &operand, &status) != 0)
         return status;
+    if (config.probe)
+        return probe_ready(config.probe);
     open_log();
     hold_signals(&signals);
     memcpy(front, config.front.items, config.front.count * sizeof(*front));

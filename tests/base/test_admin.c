@@ -1,6 +1,7 @@
 #include "base/admin.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/probe.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -86,6 +87,20 @@ static void health_and_readiness(void **state)
     assert_non_null(strstr(get("GET /healthz HTTP/1.0\r\n\r\n"), " 200 OK\r\n"));
     admin_set_unready(NULL);
     assert_non_null(strstr(get("GET /readyz HTTP/1.0\r\n\r\n"), " 200 OK\r\n"));
+}
+
+static void probe_tells_by_its_exit_status(void **state)
+{
+    char address[64];
+
+    (void)state;
+    snprintf(address, sizeof(address), "127.0.0.1:%d", admin_port(admin));
+    assert_int_equal(probe_ready(address), 0);
+    admin_set_unready("loading model");
+    assert_int_equal(probe_ready(address), 1);
+    admin_set_unready(NULL);
+    assert_int_equal(probe_ready("127.0.0.1:1"), 1);
+    assert_int_equal(probe_ready("nonsense"), 1);
 }
 
 static void metrics_page_is_whole(void **state)
@@ -210,6 +225,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(health_and_readiness),
+        cmocka_unit_test(probe_tells_by_its_exit_status),
         cmocka_unit_test(metrics_page_is_whole),
         cmocka_unit_test(one_connection_takes_several_requests),
         cmocka_unit_test(others_are_refused),
