@@ -25,8 +25,10 @@ collect asr dragoman-asr
 collect translate dragoman-translate
 collect tts dragoman-tts
 collect gateway dragoman-gateway
-mv "$build/cli" "$build/dragoman"
-collect dragoman dragoman
+collect cli dragoman
+mv "$out/cli" "$out/dragoman"
+collect cli dragoman-models
+mv "$out/cli" "$out/models"
 
 # espeak-ng reads its data at run time.
 for root in tts dragoman; do
