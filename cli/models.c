@@ -152,6 +152,17 @@ static int for_each(struct models *self, models_action *action, int n_names, cha
     return status;
 }
 
+/* Whether it is here whole. What is here needs no lock, so the folder may be read-only. */
+static bool is_here(const struct models *self, const struct catalogue_model *model)
+{
+    struct failure failure = {.text = ""};
+
+    if (store_verify(self->folder, model, &failure) < 0)
+        return false;
+    printf("%s: is here\n", model->name);
+    return true;
+}
+
 static int pull_all(struct models *self, int n_names, char **names)
 {
     struct progress progress = {.terminal = isatty(STDERR_FILENO) == 1};
@@ -166,12 +177,14 @@ static int pull_all(struct models *self, int n_names, char **names)
     struct pull *pull = NULL;
     int status = 0;
 
-    if (pull_open(&options, &pull, &failure) < 0)
-        return client_fail("%s", failure.text);
     for (size_t i = 0; i < catalogue_count(self->catalogue); i++) {
         const struct catalogue_model *model = catalogue_at(self->catalogue, i);
 
-        if (chosen(self, model, n_names, names) && pull_one(pull, model) != 0)
+        if (!chosen(self, model, n_names, names) || is_here(self, model))
+            continue;
+        if (!pull && pull_open(&options, &pull, &failure) < 0)
+            return client_fail("%s", failure.text);
+        if (pull_one(pull, model) != 0)
             status = 1;
     }
     pull_close(&pull);
