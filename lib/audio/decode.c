@@ -2,6 +2,7 @@
 
 #include "audio/mp3.h"
 #include "audio/resample.h"
+#include "audio/vorbis.h"
 
 #include <errno.h>
 #include <math.h>
@@ -21,8 +22,9 @@ struct memory_file {
 
 struct audio_decoder {
     struct memory_file file;
-    SNDFILE *sndfile; /* these two NULL: raw samples */
+    SNDFILE *sndfile; /* these three NULL: raw samples */
     struct mp3_decoder *mp3;
+    struct vorbis_decoder *vorbis;
     struct audio_resampler *resampler;
     const char *kind;
     uint32_t channels;
@@ -78,7 +80,7 @@ static sf_count_t memory_tell(void *arg)
 static SF_VIRTUAL_IO memory_io = {memory_length, memory_seek, memory_read, memory_write,
                                   memory_tell};
 
-/* What a file is. libsndfile reads thirty formats; only three of these four reach it. */
+/* What a file is. libsndfile reads thirty formats; it gets WAV, FLAC and Ogg with Opus or FLAC. */
 
 static bool starts_with(const struct audio_source *source, size_t at, const char *magic)
 {
@@ -156,6 +158,35 @@ static int open_mp3(struct audio_decoder *decoder, const struct audio_source *so
     return err;
 }
 
+/* Whether an Ogg file's first page begins a Vorbis stream (RFC 3533, 6; Vorbis I, 4.2.1). */
+static bool is_vorbis(const struct audio_source *source)
+{
+    const uint8_t *bytes = source->data;
+
+    return starts_with(source, 0, "OggS") && source->size > 27 &&
+           starts_with(source, 27u + bytes[26], "\x01vorbis");
+}
+
+static int open_vorbis(struct audio_decoder *decoder, const struct audio_source *source,
+                       char *error, uint32_t *rate)
+{
+    int err = vorbis_decoder_create(source->data, source->size, &decoder->vorbis, rate,
+                                    &decoder->channels);
+
+    if (err < 0)
+        snprintf(error, AUDIO_ERROR_MAX, "not audio: damaged ogg file: its headers cannot be read");
+    return err;
+}
+
+static int check_channels(const struct audio_decoder *decoder, char *error)
+{
+    if (decoder->channels >= 1 && decoder->channels <= CHANNELS_MAX)
+        return 0;
+    snprintf(error, AUDIO_ERROR_MAX, "%u channels: 1 to %d are read", decoder->channels,
+             CHANNELS_MAX);
+    return -ENOTSUP;
+}
+
 static int open_file(struct audio_decoder *decoder, const struct audio_source *source, char *error,
                      uint32_t *rate)
 {
@@ -166,6 +197,8 @@ static int open_file(struct audio_decoder *decoder, const struct audio_source *s
         return refuse(source, error);
     if (!strcmp(decoder->kind, "mp3"))
         return open_mp3(decoder, source, error, rate);
+    if (is_vorbis(source))
+        return open_vorbis(decoder, source, error, rate);
     decoder->file = (struct memory_file){source->data, (sf_count_t)source->size, 0};
     decoder->sndfile = sf_open_virtual(&memory_io, SFM_READ, &info, &decoder->file);
     if (!decoder->sndfile) {
@@ -176,12 +209,7 @@ static int open_file(struct audio_decoder *decoder, const struct audio_source *s
         snprintf(error, AUDIO_ERROR_MAX, "not audio: damaged %s file: %s", decoder->kind, why);
         return -EBADMSG;
     }
-    if (info.channels < 1 || info.channels > CHANNELS_MAX) {
-        snprintf(error, AUDIO_ERROR_MAX, "%d channels: 1 to %d are read", info.channels,
-                 CHANNELS_MAX);
-        return -ENOTSUP;
-    }
-    decoder->channels = (uint32_t)info.channels;
+    decoder->channels = info.channels > 0 ? (uint32_t)info.channels : 0;
     *rate = info.samplerate > 0 ? (uint32_t)info.samplerate : 0;
     return 0;
 }
@@ -211,6 +239,8 @@ int audio_decoder_create(const struct audio_source *source, char *error, struct 
         goto done;
     decoder->limit = (uint64_t)source->max_seconds * AUDIO_RATE;
     err = rate ? open_raw(decoder, source, error) : open_file(decoder, source, error, &rate);
+    if (!err)
+        err = check_channels(decoder, error);
     if (err < 0)
         goto done;
     err = audio_resampler_create(rate, AUDIO_RATE, &decoder->resampler);
@@ -242,6 +272,7 @@ void audio_decoder_destroy(struct audio_decoder **decoder)
     if ((*decoder)->sndfile)
         sf_close((*decoder)->sndfile);
     mp3_decoder_destroy(&(*decoder)->mp3);
+    vorbis_decoder_destroy(&(*decoder)->vorbis);
     audio_resampler_destroy(&(*decoder)->resampler);
     free((*decoder)->frames);
     free((*decoder)->mono);
@@ -273,6 +304,8 @@ static void fill_mono(struct audio_decoder *decoder)
         n = sf_readf_float(decoder->sndfile, decoder->frames, BLOCK);
     else if (decoder->mp3)
         n = (sf_count_t)mp3_decoder_read(decoder->mp3, decoder->frames, BLOCK);
+    else if (decoder->vorbis)
+        n = (sf_count_t)vorbis_decoder_read(decoder->vorbis, decoder->frames, BLOCK);
     else
         n = (sf_count_t)read_raw(decoder);
     if (n <= 0) {
