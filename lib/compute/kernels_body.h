@@ -65,7 +65,7 @@ INLINE float exp_near(float x)
 {
     const float rounder = 12582912.0f;
     float within = x < -87.3f ? -87.3f : x, n, r, q, power;
-    int32_t bits;
+    uint32_t bits;
 
     within = within > 88.3f ? 88.3f : within;
     n = (within * 1.44269504088896341f + rounder) - rounder;
@@ -76,7 +76,7 @@ INLINE float exp_near(float x)
     q = q * r + 1.66665187e-1f;
     q = q * r + 5.00000010e-1f;
     q = (q * (r * r) + r) + 1.0f;
-    bits = ((int32_t)n + 127) * (1 << 23);
+    bits = ((uint32_t)(int32_t)n + 127u) << 23; /* unsigned: NaN may wrap, and stays NaN */
     memcpy(&power, &bits, sizeof(power));
     return x < -87.3f ? 0.0f : q * power;
 }
