@@ -240,6 +240,13 @@ int vocab_load(const char *folder, size_t n_tokens, char *error, size_t size, st
         (err = find_specials(&vocab, error, size)) < 0 ||
         (err = read_config(&vocab, folder, error, size)) < 0)
         goto done;
+    if (bpe_n_tokens(vocab.bpe) > n_tokens) {
+        snprintf(error, size,
+                 "'%s' has %zu tokens, but the model only %zu: they do not belong together", path,
+                 bpe_n_tokens(vocab.bpe), n_tokens);
+        err = -EBADMSG;
+        goto done;
+    }
     vocab.multilingual = n_tokens >= 51865; /* English-only models have one token less */
     err = read_languages(&vocab);
     if (err == 0)

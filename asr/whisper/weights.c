@@ -63,7 +63,7 @@ static float *own(struct loader *loader, size_t count)
 
 static const struct weights_tensor *find(struct loader *loader, const char *scope, const char *leaf)
 {
-    char name[128];
+    char name[192];
     const struct weights_tensor *tensor;
 
     if (loader->err < 0)
@@ -93,7 +93,7 @@ static void check_shape(struct loader *loader, const struct weights_tensor *tens
 static void divide_by_scales(struct loader *loader, const struct weights_tensor *tensor,
                              float *values)
 {
-    char name[160];
+    char name[256];
     const struct weights_tensor *scales;
     size_t rows = tensor->shape[0], columns = tensor->count / (rows ? rows : 1);
     float *scale;
