@@ -96,6 +96,7 @@ static bool unchunk(struct buffer *body)
         at = (size_t)((uint8_t *)end - body->data) + 2;
         if (!n) {
             body->size = out;
+            body->data[out] = '\0';
             return true;
         }
         if (at > body->size || n + 2 > body->size - at)
