@@ -1,0 +1,788 @@
+/* Peers that break the protocol: their call or session ends, nobody else notices. docs/wire.md */
+#include "tests/mesh/raw.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "mesh/credit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENDPOINT "inproc://protocol"
+
+static void *context;
+static const echo_request empty = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+
+/* ---- against a server ------------------------------------------------------------------------ */
+
+static struct mesh_server *server;
+static struct raw caller;
+
+static int server_setup(void **state)
+{
+    struct mesh_server_options options = {
+        .endpoint = ENDPOINT, .bind = true, .context = NULL, .capacity = 4};
+
+    (void)state;
+    context = zmq_ctx_new();
+    options.context = context;
+    echo_reset();
+    assert_int_equal(mesh_server_create(&options, &server), 0);
+    assert_int_equal(echo_add(server), 0);
+    assert_int_equal(mesh_server_start(server), 0);
+    raw_open(&caller, context, MESH_DEALER, ENDPOINT);
+    return 0;
+}
+
+/* Whatever was done to it, it serves. */
+static int server_teardown(void **state)
+{
+    struct mesh_channel_options options = {.endpoint = ENDPOINT, .context = context};
+    struct mesh_channel *channel = NULL;
+
+    (void)state;
+    raw_close(&caller);
+    assert_int_equal(mesh_channel_create(&options, &channel), 0);
+    assert_int_equal(rig_unary(channel, &empty, NULL, NULL).code, STATUS_OK);
+    mesh_channel_destroy(&channel);
+    mesh_server_destroy(&server);
+    zmq_ctx_term(context);
+    return 0;
+}
+
+static void send_kind(uint8_t kind, uint16_t flags, uint64_t call_id)
+{
+    raw_send(&caller, &(struct mesh_header){.kind = kind, .flags = flags, .call_id = call_id}, NULL,
+             NULL);
+}
+
+static void hello_comes_first(void **state)
+{
+    (void)state;
+    raw_open_call(&caller, 1, "Unary", MESH_END_SEND, &empty);
+    raw_expect_error(&caller, STATUS_FAILED_PRECONDITION);
+    send_kind(MESH_PONG, 0, 0); /* never answered with ERROR: two confused peers would not stop */
+    send_kind(MESH_BYE, 0, 0);
+    send_kind(MESH_ERROR, 0, 0);
+    raw_expect_silence(&caller);
+    raw_greet(&caller, 0);
+}
+
+static void versions_must_overlap(void **state)
+{
+    Dragoman__Mesh__V1__Hello hello = DRAGOMAN__MESH__V1__HELLO__INIT;
+
+    (void)state;
+    hello.version_min = 2;
+    hello.version_max = 9;
+    raw_send(&caller, &(struct mesh_header){.kind = MESH_HELLO}, NULL, &hello.base);
+    raw_expect_error(&caller, STATUS_UNIMPLEMENTED);
+    hello.version_min = 0;
+    raw_send(&caller, &(struct mesh_header){.kind = MESH_HELLO}, NULL, &hello.base);
+    raw_expect(&caller, MESH_WELCOME);
+}
+
+static void hello_must_parse(void **state)
+{
+    (void)state;
+    raw_send_body(&caller, (struct mesh_header){.kind = MESH_HELLO}, "\xff\xff\xff", 3);
+    raw_expect_error(&caller, STATUS_INVALID_ARGUMENT);
+    send_kind(MESH_HELLO, 0, 0);
+    raw_expect_error(&caller, STATUS_INVALID_ARGUMENT);
+}
+
+static void garbage_ends_the_session(void **state)
+{
+    uint8_t frame[MESH_HEADER_BYTES];
+    struct mesh_header header = {.kind = MESH_PING};
+
+    (void)state;
+    raw_greet(&caller, 0);
+    raw_send_bytes(&caller, "hello", 5, NULL, 0);
+    raw_expect_error(&caller, STATUS_INVALID_ARGUMENT);
+    send_kind(MESH_PING, 0, 0);
+    raw_expect_error(&caller, STATUS_FAILED_PRECONDITION); /* there is none any more */
+
+    raw_greet(&caller, 0);
+    mesh_header_encode(&header, frame);
+    frame[3] = 2; /* another major version */
+    raw_send_bytes(&caller, frame, sizeof(frame), NULL, 0);
+    raw_expect_error(&caller, STATUS_UNIMPLEMENTED);
+
+    raw_greet(&caller, 0);
+    frame[3] = 1;
+    frame[20] ^= 1; /* crc */
+    raw_send_bytes(&caller, frame, sizeof(frame), NULL, 0);
+    raw_expect_error(&caller, STATUS_INVALID_ARGUMENT);
+
+    raw_greet(&caller, 0);
+    raw_send_bytes(&caller, "", 0, NULL, 0);
+    raw_expect_error(&caller, STATUS_INVALID_ARGUMENT);
+}
+
+static void a_thousand_parts(void **state)
+{
+    (void)state;
+    raw_greet(&caller, 0);
+    for (int i = 0; i < 1000; i++)
+        assert_true(zmq_send(caller.socket, "x", 1, i < 999 ? ZMQ_SNDMORE : 0) >= 0);
+    raw_expect_error(&caller, STATUS_INVALID_ARGUMENT);
+}
+
+static void unknown_kinds(void **state)
+{
+    (void)state;
+    raw_greet(&caller, 0);
+    send_kind(99, 0, 0);
+    send_kind(MESH_PING, 0, 12345);
+    assert_int_equal(raw_expect(&caller, MESH_PONG)->header.call_id, 12345);
+    send_kind(99, MESH_CRITICAL, 0);
+    raw_expect_error(&caller, STATUS_UNIMPLEMENTED);
+}
+
+static void kinds_from_the_wrong_side(void **state)
+{
+    static const uint8_t kinds[] = {MESH_WELCOME,    MESH_PONG,  MESH_GOAWAY,  MESH_REGISTER,
+                                    MESH_REGISTERED, MESH_DRAIN, MESH_DRAINED, MESH_CAPACITY,
+                                    MESH_ACCEPT,     MESH_END,   MESH_INITIAL};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(kinds); i++) {
+        raw_greet(&caller, 0);
+        send_kind(kinds[i], 0, 0);
+        raw_expect_error(&caller, STATUS_INVALID_ARGUMENT);
+    }
+}
+
+static void ids_must_rise(void **state)
+{
+    (void)state;
+    raw_greet(&caller, 0);
+    raw_open_call(&caller, 7, "Unary", MESH_END_SEND, &empty);
+    raw_expect_end(&caller, 7, STATUS_OK);
+    send_kind(MESH_CANCEL, 0, 7); /* late: nothing happens */
+    send_kind(MESH_CANCEL, 0, 3);
+    raw_expect_silence(&caller);
+    raw_open_call(&caller, 7, "Unary", MESH_END_SEND, &empty);
+    raw_expect_error(&caller, STATUS_INVALID_ARGUMENT);
+    assert_int_equal(echo_counts.started, 1); /* at most once */
+
+    raw_greet(&caller, 0);
+    send_kind(MESH_CANCEL, 0, 1); /* a call that was never opened */
+    raw_expect_error(&caller, STATUS_INVALID_ARGUMENT);
+}
+
+static void a_second_hello_ends_what_ran(void **state)
+{
+    echo_request request = empty;
+
+    (void)state;
+    request.until_cancelled = true;
+    raw_greet(&caller, 0);
+    raw_open_call(&caller, 1, "Unary", MESH_END_SEND, &request);
+    rig_wait(echo_counts.started == 1);
+    raw_greet(&caller, 0);
+    rig_wait(echo_counts.cancelled == 1);
+    raw_open_call(&caller, 1, "Unary", MESH_END_SEND, &empty); /* ids begin anew */
+    raw_expect_end(&caller, 1, STATUS_OK);
+}
+
+static void send_data(uint64_t call_id, uint32_t seq, uint16_t flags)
+{
+    raw_send(
+        &caller,
+        &(struct mesh_header){.kind = MESH_DATA, .call_id = call_id, .seq = seq, .flags = flags},
+        NULL, &empty.base);
+}
+
+static void answers_are_numbered(void **state)
+{
+    const struct mesh_frame *frame;
+
+    (void)state;
+    raw_greet(&caller, 0);
+    raw_open_call(&caller, 1, "Chat", 0, NULL);
+    frame = raw_expect(&caller, MESH_ACCEPT);
+    assert_int_equal(frame->header.credit_messages, MESH_WINDOW_MESSAGES);
+    assert_int_equal(frame->header.credit_bytes, MESH_WINDOW_BYTES);
+    for (uint32_t i = 1; i <= 3; i++) {
+        send_data(1, i, i == 3 ? MESH_END_SEND : 0);
+        frame = raw_expect(&caller, MESH_DATA);
+        assert_int_equal(frame->header.seq, i);
+    }
+    frame = raw_expect(&caller, MESH_END);
+    assert_int_equal(frame->header.seq, 3);
+    assert_int_equal(frame->header.status, STATUS_OK);
+}
+
+static void sequence_breaks(void **state)
+{
+    static const uint32_t second[] = {1, 3, 0, UINT32_MAX};
+
+    (void)state;
+    raw_greet(&caller, 0);
+    for (uint64_t i = 0; i < 4; i++) {
+        raw_open_call(&caller, i + 1, "Collect", 0, NULL);
+        raw_expect(&caller, MESH_ACCEPT);
+        send_data(i + 1, 1, 0);
+        send_data(i + 1, second[i], 0);
+        raw_expect_end(&caller, i + 1, STATUS_INTERNAL);
+    }
+    rig_wait(echo_counts.ended == 4);
+    raw_open_call(&caller, 5, "Collect", 0, NULL); /* a half-close that knows of more */
+    raw_expect(&caller, MESH_ACCEPT);
+    raw_send(
+        &caller,
+        &(struct mesh_header){.kind = MESH_DATA, .call_id = 5, .seq = 2, .flags = MESH_END_SEND},
+        NULL, NULL);
+    raw_expect_end(&caller, 5, STATUS_INTERNAL);
+    raw_open_call(&caller, 6, "Collect", 0, NULL); /* a message after the last */
+    raw_expect(&caller, MESH_ACCEPT);
+    send_data(6, 1, MESH_END_SEND);
+    send_data(6, 2, 0);
+    assert_int_equal(raw_expect(&caller, MESH_END)->header.call_id, 6); /* OK or INTERNAL: a race */
+}
+
+static void credit_is_exceeded(void **state)
+{
+    echo_request request = empty;
+
+    (void)state;
+    request.sleep_ms = 200;
+    raw_greet(&caller, 0);
+    raw_open_call(&caller, 1, "Collect", 0, &request);
+    raw_expect(&caller, MESH_ACCEPT);
+    rig_wait(echo_counts.received == 1); /* and sits on it */
+    for (uint32_t i = 2; i < 2 + MESH_WINDOW_MESSAGES + 1; i++)
+        send_data(1, i, 0);
+    raw_expect_end(&caller, 1, STATUS_INTERNAL);
+}
+
+static void data_before_accept_is_in_credit_of_nobody(void **state)
+{
+    (void)state;
+    raw_greet(&caller, 0);
+    for (uint64_t id = 1; id <= 4; id++) { /* all slots busy */
+        echo_request request = empty;
+
+        request.sleep_ms = 100;
+        raw_open_call(&caller, id, "Unary", MESH_END_SEND, &request);
+    }
+    raw_open_call(&caller, 5, "Collect", 0, NULL); /* waits */
+    for (uint32_t i = 1; i <= MESH_WINDOW_MESSAGES + 1; i++)
+        send_data(5, i, 0);
+    raw_expect_end(&caller, 5, STATUS_INTERNAL);
+}
+
+static void bodies_that_are_none(void **state)
+{
+    struct mesh_header header = {.kind = MESH_DATA, .call_id = 1, .seq = 1};
+    uint8_t small[400];
+    uint8_t *zeros = calloc(1, 60000);
+    size_t size = mesh_body_compress(zeros, 60000, small);
+
+    (void)state;
+    free(zeros);
+    raw_greet(&caller, 0);
+    raw_open_call(&caller, 1, "Collect", 0, NULL);
+    raw_expect(&caller, MESH_ACCEPT);
+    raw_send_body(&caller, header, "\x0a\xff", 2); /* not an EchoRequest */
+    raw_expect_end(&caller, 1, STATUS_INTERNAL);
+
+    header.call_id = 2;
+    header.flags = MESH_LZ4;
+    header.body_bytes = 100;
+    raw_open_call(&caller, 2, "Collect", 0, NULL);
+    raw_expect(&caller, MESH_ACCEPT);
+    raw_send_body(&caller, header, "not lz4", 7);
+    raw_expect_end(&caller, 2, STATUS_INTERNAL);
+
+    header.call_id = 3;
+    header.body_bytes = 59999; /* it holds one more */
+    raw_open_call(&caller, 3, "Collect", 0, NULL);
+    raw_expect(&caller, MESH_ACCEPT);
+    raw_send_body(&caller, header, small, size);
+    raw_expect_end(&caller, 3, STATUS_INTERNAL);
+
+    header.call_id = 4;
+    header.body_bytes = UINT32_MAX; /* a bomb, by its own words */
+    raw_open_call(&caller, 4, "Collect", 0, NULL);
+    raw_expect(&caller, MESH_ACCEPT);
+    raw_send_body(&caller, header, small, size);
+    raw_expect_end(&caller, 4, STATUS_RESOURCE_EXHAUSTED);
+
+    header = (struct mesh_header){
+        .kind = MESH_OPEN,
+        .call_id = 5,
+        .flags = MESH_END_SEND | MESH_LZ4,
+        .seq = 1,
+        .body_bytes = UINT32_MAX,
+        .method_hash = mesh_method_hash("/dragoman.test.v1.Echo/Unary", 28),
+    };
+    raw_send_body(&caller, header, small, size);
+    raw_expect_end(&caller, 5, STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(echo_counts.running, 0);
+}
+
+static void meta_that_is_none(void **state)
+{
+    mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
+    Dragoman__Mesh__V1__MetadataEntry entry = DRAGOMAN__MESH__V1__METADATA_ENTRY__INIT;
+    Dragoman__Mesh__V1__MetadataEntry *entries[] = {&entry};
+    struct mesh_header header = {
+        .kind = MESH_OPEN,
+        .call_id = 1,
+        .seq = 1,
+        .flags = MESH_END_SEND,
+        .method_hash = mesh_method_hash("/dragoman.test.v1.Echo/Unary", 28),
+    };
+    uint8_t frame[MESH_HEADER_BYTES + 2];
+
+    (void)state;
+    raw_greet(&caller, 0);
+    raw_send(&caller, &header, NULL, &empty.base); /* no method to compare with the hash */
+    raw_expect_end(&caller, 1, STATUS_INTERNAL);
+    header.call_id = 2;
+    meta.method = (char *)"/dragoman.test.v1.Echo/Collect"; /* not what the hash says */
+    raw_send(&caller, &header, &meta, &empty.base);
+    raw_expect_end(&caller, 2, STATUS_INTERNAL);
+    header.call_id = 3;
+    meta.method = (char *)"/dragoman.test.v1.Echo/Unary";
+    meta.n_metadata = 1;
+    meta.metadata = entries;
+    entry.key = (char *)"Not A Key";
+    raw_send(&caller, &header, &meta, &empty.base);
+    raw_expect_end(&caller, 3, STATUS_INTERNAL);
+
+    header = (struct mesh_header){.kind = MESH_OPEN, .call_id = 4, .meta_bytes = 2};
+    mesh_header_encode(&header, frame); /* a method nobody knows, in a Meta that does not parse */
+    memcpy(frame + MESH_HEADER_BYTES, "\xff\xff", 2);
+    raw_send_bytes(&caller, frame, sizeof(frame), NULL, 0);
+    raw_expect_end(&caller, 4, STATUS_INTERNAL);
+    assert_int_equal(echo_counts.started, 0);
+}
+
+static void refusals_say_that_nothing_ran(void **state)
+{
+    struct mesh_header header = {
+        .kind = MESH_OPEN,
+        .call_id = 1,
+        .seq = 1,
+        .flags = MESH_END_SEND,
+        .timeout_ns = -1,
+        .method_hash = mesh_method_hash("/dragoman.test.v1.Echo/Unary", 28),
+    };
+
+    (void)state;
+    raw_greet(&caller, 0);
+    raw_send(&caller, &header, NULL, &empty.base);
+    raw_expect_end(&caller, 1, STATUS_DEADLINE_EXCEEDED);
+    assert_true(caller.frame.header.flags & MESH_UNPROCESSED);
+    raw_open_call(&caller, 2, "Missing", MESH_END_SEND, &empty);
+    raw_expect_end(&caller, 2, STATUS_UNIMPLEMENTED);
+    assert_true(caller.frame.header.flags & MESH_UNPROCESSED);
+}
+
+static void a_full_queue_refuses_at_once(void **state)
+{
+    enum { CAPACITY = 4, QUEUE = 1024 };
+    echo_request request = empty;
+    mesh_meta *meta = NULL;
+
+    (void)state;
+    request.until_cancelled = true;
+    raw_greet(&caller, 0);
+    for (uint64_t id = 1; id <= CAPACITY + QUEUE + 1; id++)
+        raw_open_call(&caller, id, "Unary", MESH_END_SEND, &request);
+    raw_expect_end(&caller, CAPACITY + QUEUE + 1, STATUS_RESOURCE_EXHAUSTED);
+    assert_true(caller.frame.header.flags & MESH_UNPROCESSED);
+    assert_int_equal(mesh_meta_unpack(&caller.frame, &meta), 0);
+    assert_true(meta->retry_delay_ms > 0);
+    dragoman__mesh__v1__meta__free_unpacked(meta, NULL);
+    assert_int_equal(echo_counts.started, CAPACITY);
+    send_kind(MESH_CANCEL, 0, CAPACITY + 1); /* one that waits ends at once */
+    raw_expect_end(&caller, CAPACITY + 1, STATUS_CANCELLED);
+    assert_true(caller.frame.header.flags & MESH_UNPROCESSED);
+    assert_int_equal(echo_counts.started, CAPACITY);
+}
+
+static void silent_callers_are_given_up(void **state)
+{
+    echo_request request = empty;
+
+    (void)state;
+    request.until_cancelled = true;
+    raw_greet(&caller, 20);
+    raw_open_call(&caller, 1, "Unary", MESH_END_SEND, &request);
+    rig_wait(echo_counts.started == 1);
+    rig_wait(echo_counts.cancelled == 1); /* after 60 ms */
+}
+
+/* ---- against a channel ----------------------------------------------------------------------- */
+
+static struct raw answerer;
+static struct mesh_channel *channel;
+
+static int channel_setup(void **state)
+{
+    struct mesh_channel_options options = {.endpoint = ENDPOINT};
+
+    (void)state;
+    context = zmq_ctx_new();
+    options.context = context;
+    raw_open(&answerer, context, MESH_ROUTER, ENDPOINT);
+    assert_int_equal(mesh_channel_create(&options, &channel), 0);
+    return 0;
+}
+
+static int channel_teardown(void **state)
+{
+    (void)state;
+    mesh_channel_destroy(&channel);
+    raw_close(&answerer);
+    zmq_ctx_term(context);
+    return 0;
+}
+
+/* A stream whose OPEN has come. */
+static struct mesh_stream *opened(const char *method, const struct mesh_call_options *options,
+                                  uint64_t *id)
+{
+    struct mesh_stream *stream = NULL;
+    const struct mesh_frame *frame;
+
+    assert_int_equal(mesh_stream_open(channel, ECHO, method, options, &stream), 0);
+    assert_int_equal(mesh_stream_write(stream, &empty.base, 0), 0);
+    frame = raw_expect(&answerer, MESH_OPEN);
+    assert_int_equal(frame->header.seq, 1);
+    *id = frame->header.call_id;
+    return stream;
+}
+
+static void answer(uint8_t kind, uint64_t id, uint32_t seq, enum status_code status, bool message)
+{
+    raw_send(
+        &answerer,
+        &(struct mesh_header){.kind = kind, .call_id = id, .seq = seq, .status = (uint16_t)status},
+        NULL, message ? &empty.base : NULL);
+}
+
+static void expect_status(struct mesh_stream *stream, enum status_code code)
+{
+    struct status status;
+
+    rig_read_all(stream, &status);
+    if (status.code != code)
+        fail_msg("%s: %s", status_name(status.code), status.message);
+}
+
+static void answers_out_of_sequence(void **state)
+{
+    static const uint32_t seqs[] = {2, 0, UINT32_MAX};
+    struct mesh_stream *stream;
+    uint64_t id;
+
+    (void)state;
+    raw_greet(&answerer, 0);
+    for (int i = 0; i < 3; i++) {
+        stream = opened("Chat", NULL, &id);
+        answer(MESH_DATA, id, seqs[i], STATUS_OK, true);
+        expect_status(stream, STATUS_INTERNAL);
+        assert_int_equal(raw_expect(&answerer, MESH_CANCEL)->header.call_id, id);
+        answer(MESH_END, id, 0, STATUS_CANCELLED, false); /* late */
+        mesh_stream_destroy(&stream);
+    }
+    stream = opened("Chat", NULL, &id); /* one answer is missing at the end */
+    answer(MESH_DATA, id, 1, STATUS_OK, true);
+    answer(MESH_END, id, 2, STATUS_OK, false);
+    expect_status(stream, STATUS_INTERNAL);
+    mesh_stream_destroy(&stream);
+    stream = opened("Chat", NULL, &id); /* who did not make it well need not know */
+    answer(MESH_DATA, id, 1, STATUS_OK, true);
+    answer(MESH_END, id, 0, STATUS_ABORTED, false);
+    expect_status(stream, STATUS_ABORTED);
+    mesh_stream_destroy(&stream);
+    assert_true(mesh_channel_connected(channel));
+}
+
+static void answers_without_credit(void **state)
+{
+    struct mesh_stream *stream;
+    uint64_t id;
+
+    (void)state;
+    raw_greet(&answerer, 0);
+    stream = opened("Chat", NULL, &id);
+    for (uint32_t i = 1; i <= MESH_WINDOW_MESSAGES + 1; i++)
+        answer(MESH_DATA, id, i, STATUS_OK, true);
+    raw_expect(&answerer, MESH_CANCEL);
+    expect_status(stream, STATUS_INTERNAL);
+    mesh_stream_destroy(&stream);
+}
+
+static void unary_calls_have_one_response(void **state)
+{
+    struct mesh_stream *stream;
+    uint64_t id;
+
+    (void)state;
+    raw_greet(&answerer, 0);
+    stream = opened("Unary", NULL, &id);
+    answer(MESH_END, id, 1, STATUS_OK, true);
+    expect_status(stream, STATUS_OK);
+    mesh_stream_destroy(&stream);
+    stream = opened("Unary", NULL, &id);
+    answer(MESH_END, id, 0, (enum status_code)99, false); /* a code of the future */
+    expect_status(stream, STATUS_UNKNOWN);
+    mesh_stream_destroy(&stream);
+}
+
+struct unary_end {
+    struct status status;
+    bool has_response;
+    atomic_bool done;
+};
+
+static void unary_ended(void *arg, const struct status *status, ProtobufCMessage *response)
+{
+    struct unary_end *end = arg;
+
+    end->status = *status;
+    end->has_response = response != NULL;
+    if (response)
+        protobuf_c_message_free_unpacked(response, NULL);
+    atomic_store(&end->done, true);
+}
+
+static void unary_responses_are_checked(void **state)
+{
+    static const struct {
+        bool data, again, end;
+        enum status_code want;
+    } cases[] = {
+        {false, false, true, STATUS_OK},        /* on END */
+        {true, false, false, STATUS_OK},        /* on DATA before it */
+        {false, false, false, STATUS_INTERNAL}, /* none */
+        {true, true, false, STATUS_INTERNAL},   /* two */
+        {true, false, true, STATUS_INTERNAL},
+    };
+
+    (void)state;
+    raw_greet(&answerer, 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct unary_end end = {.has_response = false};
+        uint32_t seq = 0;
+        uint64_t id;
+
+        assert_int_equal(
+            mesh_unary_start(channel, ECHO, "Unary", &empty.base, NULL, unary_ended, &end), 0);
+        id = raw_expect(&answerer, MESH_OPEN)->header.call_id;
+        if (cases[i].data)
+            answer(MESH_DATA, id, ++seq, STATUS_OK, true);
+        if (cases[i].again)
+            answer(MESH_DATA, id, ++seq, STATUS_OK, true);
+        seq += cases[i].end;
+        answer(MESH_END, id, seq, STATUS_OK, cases[i].end);
+        rig_wait(atomic_load(&end.done));
+        assert_int_equal(end.status.code, cases[i].want);
+        assert_int_equal(end.has_response, cases[i].want == STATUS_OK);
+    }
+}
+
+static void malformed_answers_end_the_session(void **state)
+{
+    struct mesh_stream *stream;
+    uint64_t id;
+
+    (void)state;
+    raw_greet(&answerer, 0);
+    stream = opened("Chat", NULL, &id);
+    raw_send_bytes(&answerer, "rubbish", 7, NULL, 0);
+    expect_status(stream, STATUS_UNAVAILABLE);
+    mesh_stream_destroy(&stream);
+    raw_expect_error(&answerer, STATUS_INVALID_ARGUMENT);
+    raw_greet(&answerer, 0); /* and it comes back */
+    stream = opened("Chat", NULL, &id);
+    answer(MESH_END, id + (1 << 16), 0, STATUS_OK, false); /* a call that was never made */
+    expect_status(stream, STATUS_UNAVAILABLE);
+    mesh_stream_destroy(&stream);
+    raw_expect_error(&answerer, STATUS_INVALID_ARGUMENT);
+    raw_greet(&answerer, 0);
+    stream = opened("Chat", NULL, &id);
+    answer(MESH_OPEN, id, 0, STATUS_OK, false); /* not a server's to send */
+    expect_status(stream, STATUS_UNAVAILABLE);
+    mesh_stream_destroy(&stream);
+}
+
+static void bad_welcomes(void **state)
+{
+    Dragoman__Mesh__V1__Welcome welcome = DRAGOMAN__MESH__V1__WELCOME__INIT;
+
+    (void)state;
+    raw_expect(&answerer, MESH_HELLO);
+    raw_send_body(&answerer, (struct mesh_header){.kind = MESH_WELCOME}, "\xff", 1);
+    raw_expect(&answerer, MESH_HELLO); /* tries again */
+    welcome.version = 2;
+    raw_send(&answerer, &(struct mesh_header){.kind = MESH_WELCOME}, NULL, &welcome.base);
+    raw_greet(&answerer, 0);
+    rig_wait(mesh_channel_connected(channel));
+}
+
+static void a_silent_server_is_given_up(void **state)
+{
+    struct mesh_stream *stream;
+    uint64_t id;
+    int64_t begun = clock_now_ms();
+
+    (void)state;
+    raw_greet(&answerer, 20);
+    stream = opened("Chat", NULL, &id);
+    expect_status(stream, STATUS_UNAVAILABLE);
+    assert_in_range(clock_now_ms() - begun, 50, 4000);
+    mesh_stream_destroy(&stream);
+}
+
+static void goaway_lets_running_calls_finish(void **state)
+{
+    struct mesh_call_options options = {.wait_for_ready = true};
+    struct mesh_stream *running, *later = NULL;
+    uint64_t id;
+
+    (void)state;
+    raw_greet(&answerer, 0);
+    running = opened("Chat", NULL, &id);
+    answer(MESH_GOAWAY, 0, 0, STATUS_OK, false);
+    rig_wait(!mesh_channel_connected(channel));
+    assert_int_equal(mesh_stream_open(channel, ECHO, "Chat", &options, &later), 0);
+    assert_int_equal(mesh_stream_write(later, &empty.base, 0), 0);
+    raw_expect_silence(&answerer); /* not on this session */
+    answer(MESH_DATA, id, 1, STATUS_OK, true);
+    answer(MESH_END, id, 1, STATUS_OK, false);
+    expect_status(running, STATUS_OK);
+    raw_expect(&answerer, MESH_BYE);
+    raw_greet(&answerer, 0);
+    id = raw_expect(&answerer, MESH_OPEN)->header.call_id;
+    answer(MESH_END, id, 0, STATUS_OK, false);
+    expect_status(later, STATUS_OK);
+    mesh_stream_destroy(&running);
+    mesh_stream_destroy(&later);
+}
+
+static void deadlines_travel_as_time_left(void **state)
+{
+    struct mesh_call_options options = {.timeout_ms = 50};
+    struct mesh_stream *stream;
+    uint64_t id;
+
+    (void)state;
+    raw_greet(&answerer, 0);
+    stream = opened("Chat", &options, &id);
+    assert_in_range(answerer.frame.header.timeout_ns, 1, 50000000);
+    expect_status(stream, STATUS_DEADLINE_EXCEEDED);
+    assert_int_equal(raw_expect(&answerer, MESH_CANCEL)->header.status, STATUS_DEADLINE_EXCEEDED);
+    mesh_stream_destroy(&stream);
+}
+
+static void a_call_that_waits_is_one_open(void **state)
+{
+    struct mesh_call_options options = {
+        .wait_for_ready = true, .idempotent = true, .selector = "lang=en"};
+    struct mesh_stream *stream = NULL;
+    const struct mesh_frame *frame;
+    mesh_meta *meta = NULL;
+
+    (void)state;
+    assert_int_equal(mesh_stream_open(channel, ECHO, "Chat", &options, &stream), 0);
+    assert_int_equal(mesh_stream_write(stream, &empty.base, 0), 0);
+    assert_int_equal(mesh_stream_write(stream, &empty.base, 10),
+                     -EAGAIN); /* no credit before ACCEPT */
+    assert_int_equal(mesh_stream_finish(stream), 0);
+    raw_greet(&answerer, 0);
+    frame = raw_expect(&answerer, MESH_OPEN);
+    assert_int_equal(frame->header.flags, MESH_MESSAGE | MESH_INLINE | MESH_END_SEND | MESH_WAIT |
+                                              MESH_IDEMPOTENT | MESH_ROUTE);
+    assert_int_equal(mesh_meta_unpack(frame, &meta), 0);
+    assert_string_equal(meta->method, "/dragoman.test.v1.Echo/Chat");
+    assert_string_equal(meta->selector[0]->key, "lang");
+    assert_int_equal(meta->traceparent.len, MESH_TRACEPARENT_BYTES);
+    dragoman__mesh__v1__meta__free_unpacked(meta, NULL);
+    mesh_stream_destroy(&stream);
+    raw_expect(&answerer, MESH_CANCEL);
+}
+
+static void nobody_there(void **state)
+{
+    struct mesh_call_options patient = {.wait_for_ready = true, .timeout_ms = 1500};
+    struct mesh_channel_options options = {.endpoint = "tcp://127.0.0.1:1"};
+    struct mesh_channel *lonely = NULL;
+    int64_t begun = clock_now_ms();
+
+    (void)state;
+    assert_int_equal(mesh_channel_create(&options, &lonely), 0);
+    assert_int_equal(rig_unary(lonely, &empty, NULL, NULL).code, STATUS_UNAVAILABLE);
+    assert_in_range(clock_now_ms() - begun, 500, 5000); /* a moment for the connection to come */
+    begun = clock_now_ms();
+    assert_int_equal(rig_unary(lonely, &empty, NULL, NULL).code, STATUS_UNAVAILABLE);
+    assert_in_range(clock_now_ms() - begun, 0, 400); /* and none once it has not */
+    assert_int_equal(rig_unary(lonely, &empty, &patient, NULL).code, STATUS_DEADLINE_EXCEEDED);
+    mesh_channel_destroy(&lonely);
+}
+
+static void destroy_ends_calls(void **state)
+{
+    struct unary_end end = {.has_response = false};
+
+    (void)state;
+    raw_greet(&answerer, 0);
+    assert_int_equal(mesh_unary_start(channel, ECHO, "Unary", &empty.base, NULL, unary_ended, &end),
+                     0);
+    raw_expect(&answerer, MESH_OPEN);
+    mesh_channel_destroy(&channel);
+    assert_true(end.done);
+    assert_int_equal(end.status.code, STATUS_CANCELLED);
+    raw_expect(&answerer, MESH_CANCEL);
+    raw_expect(&answerer, MESH_BYE);
+}
+
+#define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, server_setup, server_teardown)
+#define WITH_CHANNEL(test) cmocka_unit_test_setup_teardown(test, channel_setup, channel_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_SERVER(hello_comes_first),
+        WITH_SERVER(versions_must_overlap),
+        WITH_SERVER(hello_must_parse),
+        WITH_SERVER(garbage_ends_the_session),
+        WITH_SERVER(a_thousand_parts),
+        WITH_SERVER(unknown_kinds),
+        WITH_SERVER(kinds_from_the_wrong_side),
+        WITH_SERVER(ids_must_rise),
+        WITH_SERVER(a_second_hello_ends_what_ran),
+        WITH_SERVER(answers_are_numbered),
+        WITH_SERVER(sequence_breaks),
+        WITH_SERVER(credit_is_exceeded),
+        WITH_SERVER(data_before_accept_is_in_credit_of_nobody),
+        WITH_SERVER(bodies_that_are_none),
+        WITH_SERVER(meta_that_is_none),
+        WITH_SERVER(refusals_say_that_nothing_ran),
+        WITH_SERVER(a_full_queue_refuses_at_once),
+        WITH_SERVER(silent_callers_are_given_up),
+        WITH_CHANNEL(answers_out_of_sequence),
+        WITH_CHANNEL(answers_without_credit),
+        WITH_CHANNEL(unary_calls_have_one_response),
+        WITH_CHANNEL(unary_responses_are_checked),
+        WITH_CHANNEL(malformed_answers_end_the_session),
+        WITH_CHANNEL(bad_welcomes),
+        WITH_CHANNEL(a_silent_server_is_given_up),
+        WITH_CHANNEL(goaway_lets_running_calls_finish),
+        WITH_CHANNEL(deadlines_travel_as_time_left),
+        WITH_CHANNEL(a_call_that_waits_is_one_open),
+        WITH_CHANNEL(nobody_there),
+        WITH_CHANNEL(destroy_ends_calls),
+    };
+
+    log_init("test", LOG_ERROR, LOG_FORMAT_TEXT);
+    return cmocka_run_group_tests_name("protocol", tests, NULL, NULL);
+}
