@@ -44,14 +44,14 @@ class Chain(unittest.TestCase):
 
     def test_portuguese_speech_becomes_english(self):
         spoken = self.client.post_json("/v1/audio/speech", {
-            "model": "espeak", "voice": "pt", "input": "A menina gosta de maçãs e o menino gosta de pão.",
+            "model": "espeak", "voice": "pt", "input": "Amanhã eu vou comprar um livro para a minha mãe.",
             "response_format": "wav"})
         self.assertEqual(spoken.status, 200, spoken.body)
         answer = self.client.interpret(spoken.body, to="en", **{"from": "pt"})
         self.assertEqual(answer.status, 200, answer.body)
         result = answer.json
         self.assertEqual(result["source"], "pt")
-        self.assertTrue({"girl", "boy", "apples", "bread", "likes"} & set(words(result["translation"])), result)
+        self.assertLessEqual({"buy", "book", "mother"}, set(words(result["translation"])), result)
         self.assertGreater(wav_seconds(base64.b64decode(result["audio"]["data"])), 1)
 
     def test_what_tts_says_asr_hears(self):
