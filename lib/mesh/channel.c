@@ -29,7 +29,7 @@ struct mesh_channel {
     bool going;         /* the peer takes no new calls on this session */
     int64_t down_since; /* ns */
     struct mesh_timers timers;
-    struct mesh_stream *waiting; /* OPEN not sent: no session */
+    struct mesh_stream *waiting, *last_waiting; /* OPEN not sent: no session; in order */
     struct mesh_stream **slots;  /* (n_slots) calls by the low bits of their id; NULL: free */
     uint32_t *free_slots;        /* (n_free) */
     uint32_t n_slots, n_free, n_open;
@@ -107,11 +107,13 @@ static struct mesh_stream *find(const struct mesh_channel *channel, uint64_t id)
 static void wait_for_session(struct mesh_channel *channel, struct mesh_stream *stream)
 {
     stream->place = PLACE_WAITING;
-    stream->previous_waiting = NULL;
-    stream->next_waiting = channel->waiting;
-    if (channel->waiting)
-        channel->waiting->previous_waiting = stream;
-    channel->waiting = stream;
+    stream->next_waiting = NULL;
+    stream->previous_waiting = channel->last_waiting;
+    if (channel->last_waiting)
+        channel->last_waiting->next_waiting = stream;
+    else
+        channel->waiting = stream;
+    channel->last_waiting = stream;
 }
 
 static void stop_waiting(struct mesh_channel *channel, struct mesh_stream *stream)
@@ -122,6 +124,8 @@ static void stop_waiting(struct mesh_channel *channel, struct mesh_stream *strea
         channel->waiting = stream->next_waiting;
     if (stream->next_waiting)
         stream->next_waiting->previous_waiting = stream->previous_waiting;
+    else
+        channel->last_waiting = stream->previous_waiting;
 }
 
 /* The thread lets go of it. */
