@@ -10,7 +10,9 @@ cd "$(dirname "$0")/../.."
 build=$1
 models=${DRAGOMAN_MODELS:-$HOME/.local/share/dragoman/models}
 export PATH=/usr/bin:$PATH DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
-export DRAGOMAN_MODELS_VOLUME=$models DRAGOMAN_PORT=${DRAGOMAN_TEST_PORT:-18080}
+export DRAGOMAN_MODELS_VOLUME=$models
+DRAGOMAN_PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export DRAGOMAN_PORT
 url=http://127.0.0.1:$DRAGOMAN_PORT
 project=dragoman-test
 samples=/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb

@@ -86,9 +86,9 @@ class Stack:
         self.client = Client(self.port)
 
     def start(self, room, *flags, name=None):
-        log = open(os.path.join(self.folder, (name or room) + ".log"), "ab")
-        process = subprocess.Popen([os.path.join(BUILD, room, f"dragoman-{room}"), *flags],
-                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with open(os.path.join(self.folder, (name or room) + ".log"), "ab") as log:
+            process = subprocess.Popen([os.path.join(BUILD, room, f"dragoman-{room}"), *flags],
+                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.processes[name or room] = process
         return process
 
