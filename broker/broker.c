@@ -20,10 +20,11 @@
 #define QUEUE_LIMIT 1024
 #define QUEUE_BYTES ((size_t)64 << 20)
 #define MESSAGE_BYTES ((size_t)MESH_MESSAGE_BYTES_DEFAULT)
-#define BATCH 64      /* messages of one side before the other has a turn */
-#define BACKLOG_MS 2  /* a ROUTER cannot say when a peer takes more: ask again so soon */
-#define LINGER_MS 500 /* for what was sent last */
-#define POLL_MAX_MS 60000
+#define NS_PER_S 1000000000
+#define BATCH 64           /* messages of one side before the other has a turn */
+#define BACKLOG_NS 2000000 /* a ROUTER cannot say when a peer takes more: ask again so soon */
+#define LINGER_MS 500      /* for what was sent last */
+#define IDLE_MAX_NS (60 * (int64_t)NS_PER_S)
 
 enum { N_SIDES = 2 };
 
@@ -36,6 +37,7 @@ struct broker {
     int wake;                /* eventfd */
     _Atomic int64_t stop_ns; /* when patience with running calls ends; 0: no stop yet */
     bool draining;
+    int64_t flush_ns; /* when to try what waits to be sent again; 0: nothing does */
     bool started;
     pthread_t thread;
 };
@@ -95,69 +97,80 @@ static bool receive(struct broker *broker, struct wire *wire)
     return err == -EBADMSG || err == -EPROTONOSUPPORT;
 }
 
-/* @return whether more may be there */
-static bool receive_batch(struct broker *broker, struct wire *wire)
+static void receive_batch(struct broker *broker, struct wire *wire)
 {
-    for (int i = 0; i < BATCH; i++)
-        if (!receive(broker, wire))
-            return false;
-    return true;
+    for (int i = 0; i < BATCH && receive(broker, wire); i++)
+        continue;
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-static int wait_ms(struct broker *broker, bool backlog)
+/* How long nothing is to be done; negative: no time at all. */
+static int64_t idle_ns(struct broker *broker)
 {
     int64_t now = clock_now_ns();
     int64_t next = broker_core_next_ns(broker->core);
     int64_t stop = atomic_load(&broker->stop_ns);
-    int64_t ms;
 
     if (stop != 0 && stop < next)
         next = stop;
-    if (next <= now)
-        return 0;
-    ms = next == MESH_NEVER ? POLL_MAX_MS : (next - now + NS_PER_MS - 1) / NS_PER_MS;
-    if (backlog && ms > BACKLOG_MS)
-        ms = BACKLOG_MS;
-    return ms < POLL_MAX_MS ? (int)ms : POLL_MAX_MS;
+    if (broker->flush_ns != 0 && broker->flush_ns < next)
+        next = broker->flush_ns;
+    return next < now + IDLE_MAX_NS ? next - now : IDLE_MAX_NS;
 }
 
-static void wait_for_work(struct broker *broker, bool backlog)
+static void wait_for_work(struct broker *broker)
 {
-    zmq_pollitem_t items[] = {
-        {.socket = broker->wires[BROKER_FRONT].socket, .events = ZMQ_POLLIN},
-        {.socket = broker->wires[BROKER_BACK].socket, .events = ZMQ_POLLIN},
-        {.socket = broker->wires[BROKER_FRONT].monitor.events, .events = ZMQ_POLLIN},
-        {.socket = broker->wires[BROKER_BACK].monitor.events, .events = ZMQ_POLLIN},
-        {.fd = broker->wake, .events = ZMQ_POLLIN},
-    };
+    struct pollfd fds[N_SIDES * WIRE_FDS + 1];
+    int64_t ns = idle_ns(broker);
+    struct timespec time = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
     uint64_t count;
 
-    zmq_poll(items, sizeof(items) / sizeof(items[0]), wait_ms(broker, backlog));
-    if (items[4].revents && read(broker->wake, &count, sizeof(count)) < 0)
+    if (ns <= 0)
+        return;
+    for (int side = 0; side < N_SIDES; side++)
+        wire_fds(&broker->wires[side], fds + side * WIRE_FDS);
+    fds[N_SIDES * WIRE_FDS] = (struct pollfd){.fd = broker->wake, .events = POLLIN};
+    if (ppoll(fds, N_SIDES * WIRE_FDS + 1, &time, NULL) <= 0)
+        return;
+    for (int side = 0; side < N_SIDES; side++)
+        wire_polled(&broker->wires[side], fds + side * WIRE_FDS);
+    if (fds[N_SIDES * WIRE_FDS].revents && read(broker->wake, &count, sizeof(count)) < 0)
         log_debug("cannot read the wake-up: %s", strerror(errno));
+}
+
+static void flush(struct broker *broker, int64_t now)
+{
+    bool backlog = false;
+
+    if (now < broker->flush_ns)
+        return;
+    for (int side = 0; side < N_SIDES; side++)
+        backlog |= wire_flush(&broker->wires[side]);
+    broker->flush_ns = backlog ? now + BACKLOG_NS : 0;
 }
 
 /* One round: what has come, what is due, what still waits to be sent. @return whether to go on without
  * waiting. A lost peer counts as such only after all that it had sent has been read. */
-static bool round_once(struct broker *broker, bool *backlog)
+static bool round_once(struct broker *broker)
 {
     struct broker_event tick = {.kind = BROKER_TICK};
-    bool more = false;
+    int64_t now = clock_now_ns();
+    bool unsure = false;
 
-    for (int side = 0; side < N_SIDES; side++)
-        wire_watch(&broker->wires[side]);
-    for (int side = N_SIDES - 1; side >= 0; side--) /* ends first: they free slots */
-        more |= receive_batch(broker, &broker->wires[side]);
-    if (!more)
+    for (int side = N_SIDES - 1; side >= 0; side--) { /* ends first: they free slots */
+        wire_watch(&broker->wires[side], now);
+        if (broker->wires[side].unsure)
+            receive_batch(broker, &broker->wires[side]);
+    }
+    if (!broker->wires[BROKER_FRONT].unsure && !broker->wires[BROKER_BACK].unsure)
         tell_lost(broker);
     if (broker_core_next_ns(broker->core) <= clock_now_ns())
         step(broker, &tick);
-    *backlog = false;
+    flush(broker, now);
     for (int side = 0; side < N_SIDES; side++)
-        *backlog |= wire_flush(&broker->wires[side]);
-    return more || broker->wires[BROKER_FRONT].n_lost > 0 || broker->wires[BROKER_BACK].n_lost > 0;
+        unsure |= broker->wires[side].unsure || broker->wires[side].n_lost > 0;
+    return unsure;
 }
 
 /* @return whether it is time to leave */
@@ -178,7 +191,7 @@ static bool stopping(struct broker *broker)
 static void farewell(struct broker *broker)
 {
     struct broker_event stop = {.kind = BROKER_STOP};
-    struct timespec pause = {.tv_nsec = BACKLOG_MS * NS_PER_MS};
+    struct timespec pause = {.tv_nsec = BACKLOG_NS};
     int64_t until = clock_now_ns() + LINGER_MS * (int64_t)NS_PER_MS;
     bool backlog = true;
 
@@ -194,12 +207,11 @@ static void farewell(struct broker *broker)
 static void *serve(void *arg)
 {
     struct broker *broker = arg;
-    bool backlog = false;
 
     pthread_setname_np(pthread_self(), "broker");
     while (!stopping(broker))
-        if (!round_once(broker, &backlog))
-            wait_for_work(broker, backlog);
+        if (!round_once(broker))
+            wait_for_work(broker);
     farewell(broker);
     return NULL;
 }

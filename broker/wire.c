@@ -15,6 +15,7 @@
 #define FDS_MAX (1 << 20)
 #define IPC_PREFIX "ipc://"
 #define FOLDER_MODE 0700
+#define WATCH_NS 20000000 /* between looks at the monitor of a busy socket: each is a system call */
 
 struct wire_peer {
     uint32_t peer;
@@ -129,7 +130,7 @@ int wire_open(struct wire *wire, enum broker_side side, void *context, const cha
 {
     int err;
 
-    *wire = (struct wire){.side = side};
+    *wire = (struct wire){.side = side, .unsure = true};
     LIST_INIT(&wire->backlogs);
     table_init(&wire->backlog_by_peer, 0); /* keys are random already */
     wire->socket = mesh_socket_open(context, MESH_ROUTER, max_message_bytes);
@@ -209,7 +210,7 @@ static void note_fd(struct wire *wire, uint32_t peer, int fd)
     wire->peer_by_fd[fd] = (struct wire_peer){.peer = peer, .known = true};
 }
 
-void wire_watch(struct wire *wire)
+static void read_monitor(struct wire *wire)
 {
     int fd;
 
@@ -221,6 +222,33 @@ void wire_watch(struct wire *wire)
     }
 }
 
+void wire_watch(struct wire *wire, int64_t now_ns)
+{
+    if (now_ns - wire->watched_ns < WATCH_NS)
+        return;
+    wire->watched_ns = now_ns;
+    read_monitor(wire);
+}
+
+/* ---- sleeping -------------------------------------------------------------------------------- */
+
+void wire_fds(const struct wire *wire, struct pollfd *fds)
+{
+    size_t size = sizeof(fds[0].fd);
+
+    fds[0] = (struct pollfd){.fd = -1, .events = POLLIN};
+    fds[1] = (struct pollfd){.fd = mesh_monitor_fd(&wire->monitor), .events = POLLIN};
+    zmq_getsockopt(wire->socket, ZMQ_FD, &fds[0].fd, &size);
+}
+
+void wire_polled(struct wire *wire, const struct pollfd *fds)
+{
+    if (fds[0].revents)
+        wire->unsure = true;
+    if (fds[1].revents)
+        wire->watched_ns = 0;
+}
+
 /* ---- receiving ------------------------------------------------------------------------------- */
 
 int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_frame *frame)
@@ -228,8 +256,10 @@ int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_fra
     int err = mesh_message_recv(wire->socket, MESH_ROUTER, &message->message, frame);
 
     message->filled = err == 0;
+    if (err == -EAGAIN)
+        wire->unsure = false;
     if (err == 0 && frame->header.kind == MESH_HELLO) {
-        wire_watch(wire); /* of whoever had this descriptor before */
+        read_monitor(wire); /* of whoever had this descriptor before */
         note_fd(wire, message->message.peer, zmq_msg_get(&message->message.first, ZMQ_SRCFD));
     }
     return err;
@@ -284,6 +314,8 @@ static int send_now(struct wire *wire, struct broker_message *message)
     uint32_t peer = message->message.peer;
     int err = mesh_message_send(wire->socket, MESH_ROUTER, &message->message);
 
+    wire->unsure =
+        true; /* sending takes notice of what has come, and the descriptor falls silent */
     if (err == -EAGAIN)
         return err;
     message->filled = err < 0; /* what was sent is gone */
@@ -305,6 +337,7 @@ void wire_act(struct wire *wire, struct broker_message *action)
             put_off(wire, backlog, action);
         break;
     case BROKER_ANSWER:
+        wire->unsure = true;
         if (backlog || mesh_message_send(wire->socket, MESH_ROUTER, &action->message) < 0)
             broker_core_recycle(wire->core, action);
         else {

@@ -11,6 +11,7 @@
 #include "broker/table.h"
 #include "mesh/monitor.h"
 
+#include <poll.h>
 #include <sys/queue.h>
 
 #define WIRE_BACKLOG_MESSAGES 4096 /* that wait for one peer */
@@ -28,7 +29,9 @@ struct wire {
     struct broker_core *core; /* borrowed: whose nodes the messages are */
     void *socket;
     struct mesh_monitor monitor;
-    char **endpoints; /* (n_endpoints) as bound */
+    bool unsure;        /* there may be messages: libzmq's descriptor need not tell of them */
+    int64_t watched_ns; /* when the monitor was last read; 0: it has something */
+    char **endpoints;   /* (n_endpoints) as bound */
     size_t n_endpoints;
     struct wire_peer *peer_by_fd; /* (n_fds) */
     size_t n_fds;
@@ -48,6 +51,11 @@ int wire_open(struct wire *wire, enum broker_side side, void *context, const cha
               size_t max_message_bytes);
 void wire_close(struct wire *wire, int linger_ms);
 
+/** What to sleep on, for reading: the socket and its monitor. Only while `unsure` is false. */
+#define WIRE_FDS 2
+void wire_fds(const struct wire *wire, struct pollfd *fds);
+void wire_polled(struct wire *wire, const struct pollfd *fds);
+
 /** Receive one message. @return as mesh_message_recv() */
 int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_frame *frame);
 
@@ -57,7 +65,7 @@ void wire_act(struct wire *wire, struct broker_message *action);
 /** Send what waits, as far as peers take it. @return whether something still waits */
 bool wire_flush(struct wire *wire);
 
-/** Read the socket's monitor: peers whose connection has ended go to `lost`. */
-void wire_watch(struct wire *wire);
+/** Read the socket's monitor, now and then: peers whose connection has ended go to `lost`. */
+void wire_watch(struct wire *wire, int64_t now_ns);
 
 #endif

@@ -1,7 +1,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/broker.h"
-#include "proto/mesh.pb-c.h"
+#include "broker/wire.h"
 #include "tests/mesh/rig.h"
 
 #include <errno.h>
@@ -29,6 +29,7 @@ static struct {
     struct broker *broker;
     struct mesh_server *workers[WORKERS_MAX];
     struct mesh_channel *channel;
+    void *raw; /* a socket that says what the mesh would not */
 } rig;
 
 static const char *program; /* this one, for workers that are processes */
@@ -115,6 +116,9 @@ static int teardown(void **state)
     char command[128];
 
     (void)state;
+    if (rig.raw)
+        zmq_close(rig.raw);
+    rig.raw = NULL;
     mesh_channel_destroy(&rig.channel);
     for (int i = 0; i < WORKERS_MAX; i++)
         mesh_server_destroy(&rig.workers[i]);
@@ -626,14 +630,12 @@ static void stopping_broker_ends_the_rest(void **state)
 
 static void hostile_peer_hurts_nobody(void **state)
 {
-    void *peer = zmq_socket(rig.context, ZMQ_DEALER);
+    void *peer = rig.raw = mesh_socket_open(rig.context, MESH_DEALER, 1 << 20);
     uint8_t bytes[300];
-    int linger = 0;
     unsigned seed = 3;
 
     (void)state;
     start_worker(0, 1, NULL);
-    zmq_setsockopt(peer, ZMQ_LINGER, &linger, sizeof(linger));
     assert_int_equal(zmq_connect(peer, rig.front), 0);
     for (int i = 0; i < 500; i++) {
         for (size_t j = 0; j < sizeof(bytes); j++)
@@ -644,7 +646,57 @@ static void hostile_peer_hurts_nobody(void **state)
     zmq_send(peer, "", 0, 0);
     for (int i = 0; i < 20; i++)
         assert_int_equal(simple_call(NULL), STATUS_OK);
-    zmq_close(peer);
+}
+
+/* The kind of the next message that a raw peer gets; 0: none. */
+static int raw_next(void *peer)
+{
+    struct mesh_message message;
+    struct mesh_frame frame;
+
+    if (mesh_message_recv(peer, MESH_DEALER, &message, &frame) != 0)
+        return 0;
+    mesh_message_close(&message);
+    return frame.header.kind;
+}
+
+static void raw_send(void *peer, uint8_t kind, const ProtobufCMessage *body)
+{
+    struct mesh_header header = {.kind = kind};
+    struct mesh_message message;
+
+    assert_int_equal(mesh_message_build(&header, NULL, body, false, &message), 0);
+    for (int tries = 0; mesh_message_send(peer, MESH_DEALER, &message) < 0; tries++) {
+        assert_true(tries < 5000);
+        rig_sleep_ms(1);
+    }
+}
+
+#define PINGS 300000 /* more than the buffers of TCP take, too */
+
+/* It asks and asks and never reads an answer. */
+static void deaf_peer_is_cut_off(void **state)
+{
+    Dragoman__Mesh__V1__Hello hello = DRAGOMAN__MESH__V1__HELLO__INIT;
+    void *peer = rig.raw = mesh_socket_open(rig.context, MESH_DEALER, 1 << 20);
+    int seen[256] = {0};
+    int kind = 0;
+
+    (void)state;
+    start_worker(0, 1, NULL);
+    hello.version_min = hello.version_max = 1;
+    assert_int_equal(zmq_connect(peer, rig.front), 0);
+    raw_send(peer, MESH_HELLO, &hello.base);
+    for (int i = 0; i < PINGS; i++)
+        raw_send(peer, MESH_PING, NULL);
+    assert_int_equal(simple_call(NULL), STATUS_OK); /* others are not held back */
+    while (kind != MESH_ERROR) {
+        if ((kind = raw_next(peer)) == 0)
+            raw_send(peer, MESH_PING, NULL);
+        seen[kind]++;
+    }
+    assert_int_equal(seen[MESH_WELCOME], 1);
+    assert_true(seen[MESH_PONG] > WIRE_BACKLOG_MESSAGES && seen[MESH_PONG] < PINGS);
 }
 
 static void endpoints_are_checked(void **state)
@@ -702,6 +754,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(stopping_broker_waits_for_running_calls),
         cmocka_unit_test(stopping_broker_ends_the_rest),
         cmocka_unit_test(hostile_peer_hurts_nobody),
+        cmocka_unit_test(deaf_peer_is_cut_off),
         cmocka_unit_test(endpoints_are_checked),
     };
     static const char *const NAMES[] = {"broker inproc", "broker ipc", "broker tcp"};
