@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "proto/translate.pb-c.h"
 #include "proto/tts.pb-c.h"
+#include "text/sentences.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@ struct stage {
     struct mesh_stream *stream;
     char *pending;
     bool has_pending;
+    bool flush;      /* a sentence ends with it */
     bool input_over; /* nothing more will be pending */
     bool finished;   /* half-closed */
     bool over;       /* its answers are all read */
@@ -85,6 +87,26 @@ static int put(struct chain *chain, struct stage *stage, const char *text)
     stage->pending = strdup(text);
     stage->has_pending = stage->pending != NULL;
     return stage->pending ? 0 : fail(chain, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+/*
+ * Whether a sentence is over at the end of a segment, without the words that come next: asked by putting
+ * a capital letter behind it. Without this the last sentence of a window waits for the next window.
+ */
+static bool ends_sentence(const char *language, const char *text)
+{
+    struct sentence sentence = {0};
+    size_t offset = 0, last = 0;
+    char *longer = NULL;
+
+    if (asprintf(&longer, "%s A", text) < 0)
+        return false;
+    while (sentences_next_of(language, longer, strlen(longer), &offset, &sentence)) {
+        if (sentence.size)
+            last = sentence.size;
+    }
+    free(longer);
+    return last == 1;
 }
 
 static bool can_take(const struct stage *stage)
@@ -240,6 +262,7 @@ static int take_segment(struct chain *chain, const Dragoman__Asr__V1__Segment *s
         if (stop)
             return stopped(chain, stop);
     }
+    next->flush = ends_sentence(chain->result->source, segment->text);
     return put(chain, next, segment->text);
 }
 
@@ -312,7 +335,7 @@ static int send_text(struct chain *chain, size_t i, bool first)
     if (first)
         request.config = &config;
     request.text = chain->hops[i].pending;
-    request.flush = i > 0;
+    request.flush = i > 0 || chain->hops[i].flush;
     return try_write(chain, &chain->hops[i], &request.base);
 }
 

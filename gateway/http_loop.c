@@ -150,12 +150,12 @@ static void flush(struct http_connection *connection)
     answer_done(connection);
 }
 
-/* Answer without a handler; the rest of the request is not wanted. */
+/* Answer without a handler. What is still to come of the request is not wanted. */
 static void refuse(struct http_connection *connection, int status, const char *why)
 {
     struct http_exchange *exchange = connection->exchange;
 
-    exchange->close = true;
+    exchange->close |= exchange->head.chunked || exchange->head.content_length > 0;
     atomic_fetch_sub(&connection->server->buffered, exchange->reserved);
     exchange->reserved = 0;
     buffer_fini(&exchange->body);
@@ -182,6 +182,7 @@ static void refuse_head(struct http_connection *connection, int err, const char 
         return;
     }
     connection->exchange->connection = connection;
+    connection->exchange->close = true; /* who knows where the next one would begin */
     refuse(connection, status, message);
 }
 
@@ -777,6 +778,12 @@ static void bound_connections(struct http_server *server)
                                               : SPARE_DESCRIPTORS;
 }
 
+static void lws_says(int level, const char *line)
+{
+    (void)level;
+    log_warn("libwebsockets: %.*s", (int)strcspn(line, "\n"), line);
+}
+
 static int create_context(struct http_server *server, int fd)
 {
     struct lws_context_creation_info info = {.port = CONTEXT_PORT_NO_LISTEN_SERVER,
@@ -787,7 +794,7 @@ static int create_context(struct http_server *server, int fd)
     lws_adopt_desc_t listener = {
         .type = LWS_ADOPT_RAW_FILE_DESC, .fd = {.filefd = fd}, .vh_prot_name = "http"};
 
-    lws_set_log_level(LLL_ERR, NULL);
+    lws_set_log_level(LLL_ERR, lws_says);
     server->context = lws_create_context(&info);
     if (!server->context)
         return -ENOMEM;

@@ -922,6 +922,60 @@ static void keys(void **state)
     gateway_stop(&locked, 0);
 }
 
+/* One deadline for all of it: what takes longer ends, and says so. */
+static void deadlines(void **state)
+{
+    const struct gateway_options options = {.listen = "127.0.0.1:0",
+                                            .broker = FRONT,
+                                            .context = context,
+                                            .request_timeout_ms = 60,
+                                            .max_audio_s = 2};
+    struct gateway *hasty = NULL;
+    int mine = port;
+    struct reply reply;
+    int64_t began;
+
+    (void)state;
+    assert_int_equal(gateway_start(&options, &hasty), 0);
+    port = gateway_port(hasty);
+    for (int status = 503; status == 503;) { /* until it knows the workers */
+        began = clock_now_ms();
+        upload_file("/v1/audio/transcriptions", recording, 44 + 32000, &reply, "model", "whisper-1",
+                    NULL);
+        status = reply.status;
+        if (status != 503)
+            openai_error(&reply, 504, NULL, "deadline");
+        else
+            reply_fini(&reply);
+    }
+    assert_true(clock_now_ms() - began < 1000);
+    port = mine;
+    gateway_stop(&hasty, 0);
+}
+
+static void recordings_over_the_limit(void **state)
+{
+    const struct gateway_options options = {
+        .listen = "127.0.0.1:0", .broker = FRONT, .context = context, .max_audio_s = 1};
+    struct gateway *brief = NULL;
+    int mine = port, status = 503;
+    struct reply reply;
+
+    (void)state;
+    assert_int_equal(gateway_start(&options, &brief), 0);
+    port = gateway_port(brief);
+    while (status == 503) {
+        upload("/v1/audio/transcriptions", &reply, "model", "whisper-1", NULL);
+        status = reply.status;
+        if (status != 503)
+            openai_error(&reply, 400, NULL, "longer than");
+        else
+            reply_fini(&reply);
+    }
+    port = mine;
+    gateway_stop(&brief, 0);
+}
+
 static void health_and_metrics(void **state)
 {
     struct reply reply;
@@ -993,6 +1047,8 @@ int main(void)
         cmocka_unit_test(easynmt_directories),
         cmocka_unit_test(easynmt_detection),
         cmocka_unit_test(keys),
+        cmocka_unit_test(deadlines),
+        cmocka_unit_test(recordings_over_the_limit),
         cmocka_unit_test(health_and_metrics),
         cmocka_unit_test(a_stage_that_is_gone),
     };

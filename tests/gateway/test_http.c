@@ -603,8 +603,11 @@ static void garbage(void **state)
         if (i % 5 == 0)
             shutdown(fd, SHUT_WR);
         close(fd);
+        if (i % 30 == 29)
+            usleep(20000); /* for the server to see them go: it takes 40 at once */
     }
     wait_idle();
+    usleep(50000);
     get("/hello", 200, "hello");
 }
 
