@@ -1,0 +1,2 @@
+dragoman_fuzz(frame LIBS mesh)
+dragoman_fuzz(server LIBS mesh_rig)
