@@ -35,7 +35,7 @@ static void unit_is_the_formula(void **state)
             x[i] = random_value(&seed, 5);
             before[i] = c[i] = random_value(&seed, 5);
         }
-        exact_unit(forget, x, n, c, y);
+        exact_portable.unit(forget, x, n, c, y);
         for (size_t i = 0; i < n; i++) {
             double f = 1 / (1 + exp(-(double)forget[i]));
 
@@ -58,13 +58,13 @@ static void softmax_is_the_formula(void **state)
             x[i] = random_value(&seed, 30);
         for (size_t i = 0; i < n; i++)
             sum += exp((double)x[i]);
-        exact_log_softmax(x, n, out);
+        exact_portable.log_softmax(x, n, out);
         for (size_t i = 0; i < n; i++)
             assert_close((double)out[i], (double)x[i] - log(sum), 1e-6);
     }
     x[0] = 0;
     x[1] = -2000; /* e to that is nothing */
-    exact_log_softmax(x, 2, out);
+    exact_portable.log_softmax(x, 2, out);
     assert_true(out[0] == 0 && out[1] == -2000);
 }
 
@@ -84,7 +84,7 @@ static void norm_is_the_formula(void **state)
             scale[i] = random_value(&seed, 2);
             bias[i] = random_value(&seed, 2);
         }
-        exact_add_norm(x, y, 3, n, scale, bias, 1e-6);
+        exact_portable.add_norm(x, y, 3, n, scale, bias, 1e-6);
         for (size_t row = 0; row < 3; row++) {
             double mean = 0, var = 0;
 
@@ -112,10 +112,11 @@ static void attention_is_the_formula(void **state)
     (void)state;
     for (size_t w = 0; w < 4; w++)
         for (size_t t = 1; t < 40; t += 7) {
-            size_t d = widths[w], ld = heads * d, t_q = 3;
+            size_t d = widths[w], ld = heads * d, t_q = 6;
             float *q = malloc(sizeof(float) * t_q * ld), *k = malloc(sizeof(float) * t * ld);
             float *v = malloc(sizeof(float) * t * ld), *out = malloc(sizeof(float) * t_q * ld);
-            float *scores = malloc(sizeof(float) * t);
+            float *scores = malloc(sizeof(float) * EXACT_QUERIES * exact_padded(t));
+            float *turned = malloc(sizeof(float) * exact_padded(t) * ld);
 
             for (size_t i = 0; i < t_q * ld; i++)
                 q[i] = random_value(&seed, 2);
@@ -123,7 +124,8 @@ static void attention_is_the_formula(void **state)
                 k[i] = random_value(&seed, 2);
                 v[i] = random_value(&seed, 2);
             }
-            exact_attention(q, t_q, k, v, t, heads, d, scores, out);
+            exact_transpose(k, t, ld, turned);
+            exact_portable.attention(q, t_q, turned, v, t, heads, d, scores, out);
             for (size_t i = 0; i < t_q; i++)
                 for (size_t at = 0; at < ld; at++) {
                     double sum = 0, mixed = 0;
@@ -145,6 +147,7 @@ static void attention_is_the_formula(void **state)
             free(v);
             free(out);
             free(scores);
+            free(turned);
         }
 }
 
@@ -157,13 +160,70 @@ static void nothing_is_fused(void **state)
     float out[1];
 
     (void)state;
-    exact_dequantize(acc, 1, 1, factor, bias, false, out);
+    exact_portable.dequantize(acc, 1, 1, factor, bias, false, out);
     assert_true(out[0] == product + bias[0]);
     assert_true(out[0] != fmaf((float)acc[0], factor, bias[0]));
-    exact_dequantize(acc, 1, 1, -factor, bias, true, out);
+    exact_portable.dequantize(acc, 1, 1, -factor, bias, true, out);
     assert_true(out[0] == 0);
-    exact_dequantize(acc, 1, 1, factor, NULL, false, out);
+    exact_portable.dequantize(acc, 1, 1, factor, NULL, false, out);
     assert_true(out[0] == product);
+}
+
+#define MOST (40 * 3 * 64)
+
+/* Everything that one table computes from the same random numbers. */
+static void run_all(const struct exact *exact, size_t n, float *out)
+{
+    unsigned seed = (unsigned)n;
+    size_t d = n % 37 + 3, t = n % 29 + 1, t_q = n % 7 + 1, heads = 3, ld = heads * d;
+    float *x = malloc(sizeof(float) * MOST), *y = malloc(sizeof(float) * MOST);
+    float *v = malloc(sizeof(float) * MOST), *k = malloc(sizeof(float) * MOST * 4);
+    float *scores = malloc(sizeof(float) * EXACT_QUERIES * exact_padded(t));
+    int32_t *acc = malloc(sizeof(int32_t) * MOST);
+
+    for (size_t i = 0; i < MOST; i++) {
+        x[i] = random_value(&seed, 4);
+        y[i] = random_value(&seed, 4);
+        v[i] = random_value(&seed, 4);
+        acc[i] = rand_r(&seed) - RAND_MAX / 2;
+    }
+    memcpy(out, x, sizeof(float) * n);
+    exact->add_norm(out, y, 1, n, x, y, 1e-6);
+    exact->dequantize(acc, 1, n, 1e-7f, x, n % 2, out + n);
+    memcpy(out + 2 * n, v, sizeof(float) * n);
+    exact->unit(x, y, n, out + 2 * n, out + 3 * n);
+    exact->log_softmax(x, n, out + 4 * n);
+    exact_transpose(y, t, ld, k);
+    exact->attention(x, t_q, k, v, t, heads, d, scores, out + 5 * n);
+    free(x);
+    free(y);
+    free(v);
+    free(k);
+    free(scores);
+    free(acc);
+}
+
+/* Whatever the width of the vectors: the same bits. */
+static void all_widths_give_the_same_bits(void **state)
+{
+    struct compute *compute = NULL;
+    enum compute_isa best;
+
+    (void)state;
+    assert_int_equal(compute_create(1, &compute), 0);
+    best = compute_isa(compute);
+    compute_destroy(&compute);
+    for (enum compute_isa isa = COMPUTE_PORTABLE; isa <= best; isa++)
+        for (size_t n = 1; n < 200; n++) {
+            size_t size = sizeof(float) * 6000;
+            float *want = calloc(1, size), *got = calloc(1, size);
+
+            run_all(&exact_portable, n, want);
+            run_all(exact_for(isa), n, got);
+            assert_memory_equal(got, want, size);
+            free(want);
+            free(got);
+        }
 }
 
 int main(void)
@@ -171,7 +231,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unit_is_the_formula), cmocka_unit_test(softmax_is_the_formula),
         cmocka_unit_test(norm_is_the_formula), cmocka_unit_test(attention_is_the_formula),
-        cmocka_unit_test(nothing_is_fused),
+        cmocka_unit_test(nothing_is_fused),    cmocka_unit_test(all_widths_give_the_same_bits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

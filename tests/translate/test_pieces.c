@@ -87,7 +87,7 @@ static void hostile_texts_end(void **state)
 {
     static const char *const fillers[] = {"a", " ", "\xF0\x9F\x98\x80", ", ", "\xCC\x81", "\n"};
     struct sentencepiece_model *model = vocab();
-    size_t size = 1 << 19;
+    size_t size = 1 << 17;
     char *text = malloc(size);
 
     (void)state;

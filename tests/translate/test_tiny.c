@@ -110,7 +110,7 @@ static void *cancel_soon(void *arg)
 static void cancelled_work_stops(void **state)
 {
     struct translate_model *model = load(TINY, 1, "int8");
-    size_t size = 1 << 20;
+    size_t size = 1 << 17;
     char *text = malloc(size);
     const char *list[1] = {text};
     volatile int cancel = 1;

@@ -1,32 +1,47 @@
 #include "translate/marian/decoder.h"
 
-#include "translate/marian/exact.h"
-
 #include <errno.h>
 #include <stdlib.h>
+
+static void remember(const struct marian_model *model, struct marian_scratch *scratch,
+                     struct marian_memory *memory, size_t l, const float *encoded, float *keys)
+{
+    const struct marian_attention *context = &model->decoder[l].context;
+    const struct marian_batch *batch = memory->batch;
+    size_t d = model->d, n_columns = memory->key_starts[batch->n_sentences];
+
+    marian_linear(model, scratch, &context->v, encoded, batch->n_pieces,
+                  memory->values + l * batch->n_pieces * d);
+    marian_linear(model, scratch, &context->k, encoded, batch->n_pieces, keys);
+    for (size_t i = 0; i < batch->n_sentences; i++)
+        exact_transpose(keys + batch->starts[i] * d, batch->starts[i + 1] - batch->starts[i], d,
+                        memory->keys + (l * n_columns + memory->key_starts[i]) * d);
+}
 
 int marian_memory_create(const struct marian_model *model, struct marian_scratch *scratch,
                          const struct marian_batch *batch, const float *encoded,
                          struct marian_memory *out)
 {
-    size_t n = batch->n_pieces * model->d;
-    struct marian_memory memory = {.batch = batch};
+    size_t n = sizeof(float) * model->d * model->n_decoder, n_columns = 0;
+    struct marian_memory memory = {.batch = batch, .longest = marian_batch_longest(batch)};
+    float *keys = compute_alloc(sizeof(float) * batch->n_pieces * model->d);
 
-    memory.keys = compute_alloc(sizeof(float) * n * model->n_decoder);
-    memory.values = compute_alloc(sizeof(float) * n * model->n_decoder);
-    if (!memory.keys || !memory.values) {
+    memory.key_starts = malloc(sizeof(*memory.key_starts) * (batch->n_sentences + 1));
+    for (size_t i = 0; memory.key_starts && i <= batch->n_sentences; i++) {
+        memory.key_starts[i] = n_columns;
+        if (i < batch->n_sentences)
+            n_columns += exact_padded(batch->starts[i + 1] - batch->starts[i]);
+    }
+    memory.keys = compute_alloc(n * n_columns);
+    memory.values = compute_alloc(n * batch->n_pieces);
+    if (!keys || !memory.key_starts || !memory.keys || !memory.values) {
+        free(keys);
         marian_memory_fini(&memory);
         return -ENOMEM;
     }
-    for (size_t l = 0; l < model->n_decoder; l++) {
-        const struct marian_attention *context = &model->decoder[l].context;
-
-        marian_linear(model, scratch, &context->k, encoded, batch->n_pieces, memory.keys + l * n);
-        marian_linear(model, scratch, &context->v, encoded, batch->n_pieces, memory.values + l * n);
-    }
-    for (size_t i = 0; i < batch->n_sentences; i++)
-        if (memory.longest < batch->starts[i + 1] - batch->starts[i])
-            memory.longest = batch->starts[i + 1] - batch->starts[i];
+    for (size_t l = 0; l < model->n_decoder; l++)
+        remember(model, scratch, &memory, l, encoded, keys);
+    free(keys);
     *out = memory;
     return 0;
 }
@@ -34,6 +49,7 @@ int marian_memory_create(const struct marian_model *model, struct marian_scratch
 void marian_memory_fini(struct marian_memory *memory)
 {
     free(memory->keys);
+    free(memory->key_starts);
     free(memory->values);
     *memory = (struct marian_memory){0};
 }
@@ -48,9 +64,9 @@ static void recur(const struct marian_model *model, struct marian_scratch *scrat
     marian_linear(model, scratch, &layer->forget, y, rows->n, forget);
     marian_linear(model, scratch, &layer->input, y, rows->n, x);
     for (size_t i = 0; i < rows->n; i++)
-        exact_unit(forget + i * d, x + i * d, d, rows->cells + (i * model->n_decoder + l) * d,
-                   x + i * d);
-    exact_add_norm(y, x, rows->n, d, layer->norm.scale, layer->norm.bias, MARIAN_EPSILON);
+        model->exact->unit(forget + i * d, x + i * d, d,
+                           rows->cells + (i * model->n_decoder + l) * d, x + i * d);
+    model->exact->add_norm(y, x, rows->n, d, layer->norm.scale, layer->norm.bias, MARIAN_EPSILON);
 }
 
 static void attend(const struct marian_model *model, struct marian_scratch *scratch,
@@ -58,16 +74,18 @@ static void attend(const struct marian_model *model, struct marian_scratch *scra
                    float *room, float *y)
 {
     const struct marian_attention *context = &model->decoder[l].context;
-    size_t d = model->d, layer = l * memory->batch->n_pieces;
+    const struct marian_batch *batch = memory->batch;
+    size_t d = model->d, n_columns = memory->key_starts[batch->n_sentences];
     float *q = room, *mixed = room + rows->n * d, *scores = mixed + rows->n * d;
 
     marian_linear(model, scratch, &context->q, y, rows->n, q);
     for (size_t i = 0; i < rows->n; i++) {
-        const size_t *starts = memory->batch->starts + rows->sentence[i];
-        size_t at = (layer + starts[0]) * d;
+        size_t sentence = rows->sentence[i], start = batch->starts[sentence];
 
-        exact_attention(q + i * d, 1, memory->keys + at, memory->values + at, starts[1] - starts[0],
-                        model->heads, d / model->heads, scores, mixed + i * d);
+        model->exact->attention(
+            q + i * d, 1, memory->keys + (l * n_columns + memory->key_starts[sentence]) * d,
+            memory->values + (l * batch->n_pieces + start) * d, batch->starts[sentence + 1] - start,
+            model->heads, d / model->heads, scores, mixed + i * d);
     }
     marian_residual(model, scratch, &context->o, &context->norm, mixed, rows->n, y);
 }
@@ -75,7 +93,7 @@ static void attend(const struct marian_model *model, struct marian_scratch *scra
 size_t marian_decode_room(const struct marian_model *model, const struct marian_memory *memory,
                           size_t n)
 {
-    return 2 * n * model->d + memory->longest;
+    return 2 * n * model->d + EXACT_QUERIES * exact_padded(memory->longest);
 }
 
 void marian_decode(const struct marian_model *model, struct marian_scratch *scratch,

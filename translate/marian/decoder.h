@@ -9,8 +9,10 @@
 /* The encoder's output as the decoder's layers see it. */
 struct marian_memory {
     const struct marian_batch *batch;
-    float *keys, *values; /* (n_decoder, n_pieces, d) owned */
-    size_t longest;       /* pieces of the longest sentence */
+    float *keys;        /* (n_decoder) times each sentence's (d, padded) transposed; owned */
+    size_t *key_starts; /* (n_sentences + 1) where a sentence's begin, in columns; owned */
+    float *values;      /* (n_decoder, n_pieces, d) owned */
+    size_t longest;     /* pieces of the longest sentence */
 };
 
 /** @param encoded  (n_pieces, d) of marian_encode(). @return 0; -ENOMEM */

@@ -1,7 +1,5 @@
 #include "translate/marian/encoder.h"
 
-#include "translate/marian/exact.h"
-
 #include <errno.h>
 #include <stdlib.h>
 
@@ -10,8 +8,19 @@ struct encoder {
     struct marian_scratch *scratch;
     const struct marian_batch *batch;
     float *q, *k, *v, *mixed; /* (n_pieces, d) */
-    float *scores;            /* (n_pieces) */
+    float *keys;              /* (d, padded) of one sentence */
+    float *scores;            /* (EXACT_QUERIES, padded) */
 };
+
+size_t marian_batch_longest(const struct marian_batch *batch)
+{
+    size_t longest = 0;
+
+    for (size_t i = 0; i < batch->n_sentences; i++)
+        if (longest < batch->starts[i + 1] - batch->starts[i])
+            longest = batch->starts[i + 1] - batch->starts[i];
+    return longest;
+}
 
 static void embed(const struct encoder *encoder, float *x)
 {
@@ -37,8 +46,9 @@ static void self_attention(const struct encoder *encoder, const struct marian_at
     for (size_t i = 0; i < batch->n_sentences; i++) {
         size_t at = batch->starts[i] * d, t = batch->starts[i + 1] - batch->starts[i];
 
-        exact_attention(encoder->q + at, t, encoder->k + at, encoder->v + at, t, model->heads,
-                        d / model->heads, encoder->scores, encoder->mixed + at);
+        exact_transpose(encoder->k + at, t, d, encoder->keys);
+        model->exact->attention(encoder->q + at, t, encoder->keys, encoder->v + at, t, model->heads,
+                                d / model->heads, encoder->scores, encoder->mixed + at);
     }
     marian_residual(model, encoder->scratch, &layer->o, &layer->norm, encoder->mixed,
                     batch->n_pieces, x);
@@ -61,12 +71,19 @@ static int run_layers(const struct encoder *encoder, const volatile int *cancel,
 int marian_encode(const struct marian_model *model, struct marian_scratch *scratch,
                   const struct marian_batch *batch, const volatile int *cancel, float *x)
 {
-    size_t n = batch->n_pieces * model->d;
-    float *room = compute_alloc(sizeof(float) * (4 * n + batch->n_pieces));
-    struct encoder encoder = {model,    scratch,      batch,        room,
-                              room + n, room + 2 * n, room + 3 * n, room + 4 * n};
-    int err = room ? run_layers(&encoder, cancel, x) : -ENOMEM;
+    size_t n = batch->n_pieces * model->d, padded = exact_padded(marian_batch_longest(batch));
+    float *room = compute_alloc(sizeof(float) * (4 * n + padded * (model->d + EXACT_QUERIES)));
+    struct encoder encoder = {model, scratch, batch, .q = room};
+    int err = -ENOMEM;
 
+    if (room) {
+        encoder.k = encoder.q + n;
+        encoder.v = encoder.k + n;
+        encoder.mixed = encoder.v + n;
+        encoder.keys = encoder.mixed + n;
+        encoder.scores = encoder.keys + padded * model->d;
+        err = run_layers(&encoder, cancel, x);
+    }
     free(room);
     return err;
 }

@@ -16,6 +16,9 @@ struct marian_batch {
     size_t n_pieces;
 };
 
+/** Pieces of its longest sentence. */
+size_t marian_batch_longest(const struct marian_batch *batch);
+
 /**
  * @param cancel  polled between layers; NULL: never
  * @param x       (n_pieces, d)

@@ -11,32 +11,55 @@
 #ifndef TRANSLATE_MARIAN_EXACT_H
 #define TRANSLATE_MARIAN_EXACT_H
 
+#include "compute/compute.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/** out = acc * factor + bias, (rows, n); bias (n) or NULL; with relu what is negative becomes 0. */
-void exact_dequantize(const int32_t *acc, size_t rows, size_t n, float factor, const float *bias,
-                      bool relu, float *out);
+#define EXACT_LANES 16  /* floats of the widest vectors */
+#define EXACT_QUERIES 4 /* that attention takes side by side */
 
-/** x = layer_norm(x + y) of (rows, n), in place; moments and quotient in double. */
-void exact_add_norm(float *x, const float *y, size_t rows, size_t n, const float *scale,
-                    const float *bias, double epsilon);
+/** Length of a row of transposed keys: t rounded up to whole lanes. */
+static inline size_t exact_padded(size_t t)
+{
+    return (t + EXACT_LANES - 1) / EXACT_LANES * EXACT_LANES;
+}
 
-/** The SSRU's cell: f = sigmoid(forget), c = f c + (1 - f) x, y = relu(c); y may be x. */
-void exact_unit(const float *forget, const float *x, size_t n, float *c, float *y);
+/* One table for each width of vectors; their results are equal. */
+struct exact {
+    /** out = acc * factor + bias, (rows, n); bias (n) or NULL; with relu what is negative becomes 0. */
+    void (*dequantize)(const int32_t *acc, size_t rows, size_t n, float factor, const float *bias,
+                       bool relu, float *out);
+    /** x = layer_norm(x + y) of (rows, n), in place; moments and quotient in double. */
+    void (*add_norm)(float *x, const float *y, size_t rows, size_t n, const float *scale,
+                     const float *bias, double epsilon);
+    /** The SSRU's cell: f = sigmoid(forget), c = f c + (1 - f) x, y = relu(c); y may be x. */
+    void (*unit)(const float *forget, const float *x, size_t n, float *c, float *y);
+    /**
+     * Attention of all heads. A score's products are summed in the order of its head's dimensions, the
+     * values in the order of the keys.
+     *
+     * @param q       (t_q, heads * d), as out
+     * @param k       (heads * d, exact_padded(t_k)) by exact_transpose()
+     * @param v       (t_k, heads * d)
+     * @param scores  (EXACT_QUERIES * exact_padded(t_k)) scratch
+     */
+    void (*attention)(const float *q, size_t t_q, const float *k, const float *v, size_t t_k,
+                      size_t heads, size_t d, float *scores, float *out);
+    /** log softmax of one row, the sum in double. */
+    void (*log_softmax)(const float *x, size_t n, float *out);
+};
 
-/**
- * Attention of all heads.
- *
- * q and out (t_q, heads * d), k and v (t_k, heads * d). A score's products are summed in sixteen lanes,
- * halved until one is left; the values in the order of the keys.
- * @param scores  (t_k) scratch
- */
-void exact_attention(const float *q, size_t t_q, const float *k, const float *v, size_t t_k,
-                     size_t heads, size_t d, float *scores, float *out);
+extern const struct exact exact_portable;
+#ifdef __x86_64__
+extern const struct exact exact_avx2, exact_avx512;
+#endif
 
-/** log softmax of one row, the sum in double. */
-void exact_log_softmax(const float *x, size_t n, float *out);
+/** The widest that a context's kernels may be. */
+const struct exact *exact_for(enum compute_isa isa);
+
+/** out (n, exact_padded(t)) = x (t, n) transposed, zeros at the rows' ends. */
+void exact_transpose(const float *x, size_t t, size_t n, float *out);
 
 #endif

@@ -1,7 +1,6 @@
 #include "translate/marian/model.h"
 
 #include "compute/weights/marian.h"
-#include "translate/marian/exact.h"
 
 #include <errno.h>
 #include <math.h>
@@ -366,6 +365,7 @@ int marian_model_load(const char *path, struct compute *compute, bool f32, size_
         return -ENOMEM;
     }
     model->compute = compute;
+    model->exact = exact_for(compute_isa(compute));
     model->f32 = f32;
     loader.err = marian_open(path, error, size, &model->weights, &config);
     if (!loader.err)
@@ -563,7 +563,8 @@ static void linear_block(const struct marian_model *model, struct marian_scratch
     if (linear->packed) {
         compute_quantize(x, rows * linear->in, linear->multiplier, scratch->q);
         compute_gemm_s8(model->compute, scratch->q, rows, linear->packed, scratch->acc);
-        exact_dequantize(scratch->acc, rows, linear->out, linear->factor, linear->bias, relu, y);
+        model->exact->dequantize(scratch->acc, rows, linear->out, linear->factor, linear->bias,
+                                 relu, y);
         return;
     }
     compute_linear(model->compute, x, rows, linear->w, linear->bias, linear->out, linear->in, y);
@@ -587,8 +588,8 @@ void marian_residual(const struct marian_model *model, struct marian_scratch *sc
         size_t n = block_of(rows - i);
 
         linear_block(model, scratch, linear, y + i * linear->in, n, false, scratch->sum);
-        exact_add_norm(x + i * model->d, scratch->sum, n, model->d, norm->scale, norm->bias,
-                       MARIAN_EPSILON);
+        model->exact->add_norm(x + i * model->d, scratch->sum, n, model->d, norm->scale, norm->bias,
+                               MARIAN_EPSILON);
     }
 }
 
@@ -600,7 +601,7 @@ void marian_ffn(const struct marian_model *model, struct marian_scratch *scratch
 
         linear_block(model, scratch, &ffn->in, x + i * model->d, n, true, scratch->hidden);
         linear_block(model, scratch, &ffn->out, scratch->hidden, n, false, scratch->sum);
-        exact_add_norm(x + i * model->d, scratch->sum, n, model->d, ffn->norm.scale, ffn->norm.bias,
-                       MARIAN_EPSILON);
+        model->exact->add_norm(x + i * model->d, scratch->sum, n, model->d, ffn->norm.scale,
+                               ffn->norm.bias, MARIAN_EPSILON);
     }
 }

@@ -12,6 +12,7 @@
 #include "compute/compute.h"
 #include "compute/ops.h"
 #include "compute/weights/weights.h"
+#include "translate/marian/exact.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -70,6 +71,7 @@ struct marian_output {
 
 struct marian_model {
     struct compute *compute; /* one thread: sentences are what runs in parallel */
+    const struct exact *exact;
     struct weights weights;
     bool f32; /* multiply in f32, whatever the file has */
 

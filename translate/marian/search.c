@@ -1,7 +1,5 @@
 #include "translate/marian/search.h"
 
-#include "translate/marian/exact.h"
-
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -204,7 +202,7 @@ static size_t row_candidates(struct state *state, const struct marian_output *ou
     int64_t unk = index_of(output, state->search->unk);
     float score = state->paths[row].score;
 
-    exact_log_softmax(logits, width, state->log_probs);
+    state->model->exact->log_softmax(logits, width, state->log_probs);
     if (unk >= 0)
         state->log_probs[unk] = logits[unk] = -INFINITY;
     if (most == 1) { /* by the logit: the logarithm may round two of them to one */

@@ -59,18 +59,12 @@ def read_yaml(text):
     return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line and line[0] != " ")
 
 
-def lane_dots(q, k):
-    """(heads, t_q, t_k) dot products in f32: sixteen lanes, then halves onto halves."""
-    products = q[:, :, None, :] * k[:, None, :, :]
-    short = -products.shape[-1] % 16
-    products = np.concatenate([products, np.zeros(products.shape[:-1] + (short,), np.float32)], -1)
-    lanes = np.zeros(products.shape[:-1] + (16,), np.float32)
-    for i in range(0, products.shape[-1], 16):
-        lanes = lanes + products[..., i : i + 16]
-    while lanes.shape[-1] > 1:
-        half = lanes.shape[-1] // 2
-        lanes = lanes[..., :half] + lanes[..., half:]
-    return lanes[..., 0]
+def dots(q, k):
+    """(heads, t_q, t_k) dot products in f32, summed in the order of the dimensions."""
+    total = np.zeros((q.shape[0], q.shape[1], k.shape[1]), np.float32)
+    for j in range(q.shape[-1]):
+        total = total + q[:, :, None, j] * k[:, None, :, j]
+    return total
 
 
 class Student:
@@ -117,7 +111,7 @@ class Student:
         split = lambda x: x.reshape(len(x), self.heads, -1).transpose(1, 0, 2)
         q, k, v = split(q), split(k), split(v)
         scale = np.float32(1) / np.sqrt(np.float32(self.d // self.heads))
-        scores = lane_dots(q, k) * scale
+        scores = dots(q, k) * scale
         scores = np.exp((scores - scores.max(-1, keepdims=True)).astype(np.float64)).astype(np.float32)
         sums = scores.astype(np.float64).sum(-1, keepdims=True)
         weights = (scores / sums).astype(np.float32)
