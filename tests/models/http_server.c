@@ -23,18 +23,21 @@ struct seen {
     char range[64];
 };
 
+struct connection {
+    struct http_server *server;
+    struct connection *next;
+    pthread_t thread;
+    int socket;
+};
+
 struct http_server {
     struct http_route routes[HTTP_ROUTES_MAX];
     struct seen seen[HTTP_ROUTES_MAX];
     size_t n_routes;
     char url[64];
+    struct connection *connections;
     pthread_mutex_t mutex;
     pthread_t thread;
-    int socket;
-};
-
-struct connection {
-    struct http_server *server;
     int socket;
 };
 
@@ -87,7 +90,7 @@ static bool answer(struct http_server *server, size_t r, int socket, const char 
     server->seen[r].requests++;
     snprintf(server->seen[r].range, sizeof(server->seen[r].range), "%s", range);
     fails = route->fail_first > 0 && route->fail_first--;
-    cuts = route->cut_at > 0 && route->cut_times > 0;
+    cuts = route->cut_at > 0 && route->cut_times > 0 && route->cut_times--;
     pthread_mutex_unlock(&server->mutex);
 
     if (!route->ignore_range)
@@ -104,7 +107,6 @@ static bool answer(struct http_server *server, size_t r, int socket, const char 
     if (!send_all(socket, head, strlen(head)))
         return false;
     if (cuts && length > route->cut_at) {
-        route->cut_times--;
         send_pieces(server, r, socket, route->body + from, route->cut_at);
         return false;
     }
@@ -125,11 +127,14 @@ static bool handle(struct http_server *server, int socket, const char *request)
 {
     static const char missing[] = "HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n";
     char path[256] = "", range[64];
-    size_t r;
+    size_t n, r;
 
     sscanf(request, "GET %255s", path);
     header(request, "\r\nRange: ", range, sizeof(range));
-    for (r = 0; r < server->n_routes; r++)
+    pthread_mutex_lock(&server->mutex);
+    n = server->n_routes;
+    pthread_mutex_unlock(&server->mutex);
+    for (r = 0; r < n; r++)
         if (strcmp(server->routes[r].path, path) == 0)
             return answer(server, r, socket, range);
     return send_all(socket, missing, strlen(missing));
@@ -152,8 +157,7 @@ static void *serve_connection(void *arg)
         alive = handle(connection->server, connection->socket, request);
         size = 0;
     }
-    close(connection->socket);
-    free(connection);
+    shutdown(connection->socket, SHUT_RDWR); /* closed when the server stops */
     return NULL;
 }
 
@@ -164,12 +168,11 @@ static void *serve(void *arg)
 
     while ((socket = accept(server->socket, NULL, NULL)) >= 0) {
         struct connection *connection = malloc(sizeof(*connection));
-        pthread_t thread;
 
-        connection->server = server;
-        connection->socket = socket;
-        if (pthread_create(&thread, NULL, serve_connection, connection) == 0)
-            pthread_detach(thread);
+        *connection =
+            (struct connection){.server = server, .socket = socket, .next = server->connections};
+        server->connections = connection; /* read again when this thread has ended */
+        pthread_create(&connection->thread, NULL, serve_connection, connection);
     }
     return NULL;
 }
@@ -192,16 +195,27 @@ struct http_server *http_server_start(void)
     return server;
 }
 
+static void stop_connections(struct http_server *server)
+{
+    struct connection *connection;
+
+    while ((connection = server->connections)) {
+        server->connections = connection->next;
+        shutdown(connection->socket, SHUT_RDWR);
+        pthread_join(connection->thread, NULL);
+        close(connection->socket);
+        free(connection);
+    }
+}
+
 void http_server_stop(struct http_server **server)
 {
-    struct timespec grace = {.tv_nsec = 50000000L};
-
     if (!*server)
         return;
     shutdown((*server)->socket, SHUT_RDWR);
     pthread_join((*server)->thread, NULL);
     close((*server)->socket);
-    nanosleep(&grace, NULL); /* callers have closed theirs: let the connections' threads see it */
+    stop_connections(*server);
     pthread_mutex_destroy(&(*server)->mutex);
     free(*server);
     *server = NULL;
@@ -210,7 +224,9 @@ void http_server_stop(struct http_server **server)
 void http_server_add(struct http_server *server, const struct http_route *route)
 {
     assert_true(server->n_routes < HTTP_ROUTES_MAX);
+    pthread_mutex_lock(&server->mutex);
     server->routes[server->n_routes++] = *route;
+    pthread_mutex_unlock(&server->mutex);
 }
 
 const char *http_server_url(const struct http_server *server)

