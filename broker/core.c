@@ -546,9 +546,10 @@ static void on_drain_all(struct broker_core *core)
         return;
     core->draining = true;
     core->registry.version++;
-    LIST_FOREACH(session, &core->sessions, link)
-    if (session->side == BROKER_FRONT)
-        core_send_kind(core, session, MESH_GOAWAY, 0);
+    LIST_FOREACH (session, &core->sessions, link)
+        if (session->side == BROKER_FRONT)
+            core_send_kind(core, session, MESH_GOAWAY, 0);
+    router_all_orphans(core, core->now_ns);
 }
 
 static void on_stop(struct broker_core *core)
@@ -556,13 +557,13 @@ static void on_stop(struct broker_core *core)
     struct session *session = NULL;
 
     core->draining = true;
-    LIST_FOREACH(session, &core->sessions, link)
-    while (!LIST_EMPTY(&session->calls)) {
-        struct verdict verdict =
-            verdict_make(STATUS_UNAVAILABLE, false, "the broker is shutting down");
+    LIST_FOREACH (session, &core->sessions, link)
+        while (!LIST_EMPTY(&session->calls)) {
+            struct verdict verdict =
+                verdict_make(STATUS_UNAVAILABLE, false, "the broker is shutting down");
 
-        router_call_end(core, LIST_FIRST(&session->calls), &verdict, core->now_ns);
-    }
+            router_call_end(core, LIST_FIRST(&session->calls), &verdict, core->now_ns);
+        }
     while ((session = LIST_FIRST(&core->sessions))) {
         core_send_kind(core, session, MESH_BYE, 0);
         if (session->worker) /* no word in the log: it is us who leave */

@@ -132,11 +132,11 @@ static void add_workers(const struct broker_core *core, const char *only, direct
 {
     struct worker *worker = NULL;
 
-    LIST_FOREACH(worker, &core->registry.workers, link)
-    if (*only == '\0' || worker_offers(worker, only)) {
-        out->workers[out->n_workers] = worker_describe(worker, core->now_ns);
-        out->n_workers += out->workers[out->n_workers] != NULL;
-    }
+    LIST_FOREACH (worker, &core->registry.workers, link)
+        if (*only == '\0' || worker_offers(worker, only)) {
+            out->workers[out->n_workers] = worker_describe(worker, core->now_ns);
+            out->n_workers += out->workers[out->n_workers] != NULL;
+        }
 }
 
 /* What is described stays the registry's; only the descriptions are to be freed. */
@@ -158,8 +158,8 @@ static void directory_fill(const struct broker_core *core, const char *only,
     size_t n_workers = 0;
     const struct worker *worker = NULL;
 
-    LIST_FOREACH(worker, &core->registry.workers, link)
-    n_workers++;
+    LIST_FOREACH (worker, &core->registry.workers, link)
+        n_workers++;
     dragoman__mesh__v1__directory_response__init(out);
     out->broker_build = (char *)DRAGOMAN_VERSION;
     out->uptime_ms = (uint64_t)((core->now_ns - core->born_ns) / NS_PER_MS);

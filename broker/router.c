@@ -673,26 +673,47 @@ void router_fill(struct broker_core *core, struct worker *worker, int64_t now_ns
     }
 }
 
+/* Nobody is there to serve it, and it does not wait for somebody who may come. */
 static bool is_orphan(const struct queue_entry *entry, void *arg)
 {
+    const struct broker_core *core = arg;
     const struct call *call = container_of(entry, struct call, entry);
 
-    (void)arg;
-    return !(call->header.flags & MESH_WAIT) &&
+    return (core->draining || !(call->header.flags & MESH_WAIT)) &&
            registry_capacity(call->service, queue_entry_selector(entry)) == 0;
+}
+
+/* The service may be gone afterwards: one that was only waited for is forgotten with its last call. */
+static void end_orphans(struct broker_core *core, struct service *service, int64_t now_ns)
+{
+    bool left = service->queue.count > 0;
+
+    while (left) {
+        struct queue_entry *entry = queue_find(&service->queue, is_orphan, core);
+        struct call *call = entry ? container_of(entry, struct call, entry) : NULL;
+        struct verdict verdict;
+
+        if (!call)
+            return;
+        left = service->queue.count > 1;
+        verdict = verdict_nobody(service, queue_entry_selector(entry));
+        router_call_end(core, call, &verdict, now_ns);
+    }
 }
 
 void router_orphans(struct broker_core *core, struct worker *worker, int64_t now_ns)
 {
-    for (size_t i = 0; i < worker->n_services; i++) {
-        struct queue_entry *entry = NULL;
+    for (size_t i = 0; i < worker->n_services; i++)
+        end_orphans(core, worker->services[i], now_ns);
+}
 
-        while ((entry = queue_find(&worker->services[i]->queue, is_orphan, NULL))) {
-            struct call *call = container_of(entry, struct call, entry);
-            struct verdict verdict = verdict_nobody(call->service, queue_entry_selector(entry));
+void router_all_orphans(struct broker_core *core, int64_t now_ns)
+{
+    struct service *next = NULL;
 
-            router_call_end(core, call, &verdict, now_ns);
-        }
+    for (struct service *service = core->registry.first; service; service = next) {
+        next = service->next;
+        end_orphans(core, service, now_ns);
     }
 }
 

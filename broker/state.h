@@ -121,6 +121,8 @@ bool router_from_worker(struct broker_core *core, struct session *session,
 void router_fill(struct broker_core *core, struct worker *worker, int64_t now_ns);
 /* Workers have gone: end what nobody can serve any more, unless it waits for one. */
 void router_orphans(struct broker_core *core, struct worker *worker, int64_t now_ns);
+/* Likewise for every service, once the broker drains: nobody waits for workers any more. */
+void router_all_orphans(struct broker_core *core, int64_t now_ns);
 void router_caller_lost(struct broker_core *core, struct session *session, int64_t now_ns);
 void router_worker_lost(struct broker_core *core, struct worker *worker, const char *why,
                         int64_t now_ns);

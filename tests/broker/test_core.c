@@ -894,6 +894,31 @@ static void draining_broker_finishes_and_refuses(void **state)
     assert_true(broker_core_idle(puppet.core));
 }
 
+static void draining_broker_waits_for_no_worker(void **state)
+{
+    struct broker_event drain = {.kind = BROKER_DRAIN};
+
+    (void)state;
+    puppet_worker(&puppet, WORKER, "test.Echo", 1, "pair=a");
+    puppet_caller(&puppet, CALLER);
+    puppet_open(&puppet, CALLER, 1, (struct opening){.service = "test.Other", .flags = MESH_WAIT});
+    puppet_open(&puppet, CALLER, 2, (struct opening){.selector = "pair=b", .flags = MESH_WAIT});
+    puppet_open(&puppet, CALLER, 3, (struct opening){.service = "test.Other", .flags = MESH_WAIT});
+    puppet_open(&puppet, CALLER, 4, (struct opening){.selector = "pair=a"});
+    at_worker(MESH_OPEN);
+    puppet_open(&puppet, CALLER, 5, (struct opening){.selector = "pair=a", .flags = MESH_WAIT});
+    puppet_silence(&puppet, BROKER_FRONT, CALLER);
+    puppet_step(&puppet, &drain);
+    at_caller(MESH_GOAWAY);
+    for (int i = 0; i < 3; i++)
+        assert_in_range(at_caller(MESH_END)->header.call_id, 1, 3);
+    puppet_silence(&puppet, BROKER_FRONT, CALLER);
+    puppet_lost(&puppet, BROKER_BACK, WORKER);
+    caller_got_end(4, STATUS_UNAVAILABLE);
+    caller_got_end(5, STATUS_UNAVAILABLE);
+    assert_true(broker_core_idle(puppet.core));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -944,6 +969,7 @@ int main(void)
         TEST(directory_watch_follows_changes),
         TEST(health_is_checked_and_watched),
         TEST(draining_broker_finishes_and_refuses),
+        TEST(draining_broker_waits_for_no_worker),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

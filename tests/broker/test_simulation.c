@@ -153,8 +153,8 @@ static void check_core(void)
     const struct worker *worker = NULL;
     uint64_t held = 0;
 
-    LIST_FOREACH(worker, &sim.core->registry.workers, link)
-    held += worker->running;
+    LIST_FOREACH (worker, &sim.core->registry.workers, link)
+        held += worker->running;
     for (const struct service *service = sim.core->registry.first; service;
          service = service->next) {
         check(service->queue.count <= QUEUE_LIMIT);
