@@ -123,6 +123,9 @@ static int try_write(struct chain *chain, struct stage *stage, const ProtobufCMe
         return 1;
     if (err == -EAGAIN)
         return 0;
+    if (err == -EMSGSIZE)
+        return fail(chain, STATUS_INVALID_ARGUMENT,
+                    "a text of the request is longer than a message may be");
     if (err != -EPIPE || !mesh_stream_status(stage->stream, chain->status) ||
         chain->status->code == STATUS_OK)
         return fail(chain, STATUS_INTERNAL, "a service ended its call before its input was over");
@@ -149,9 +152,21 @@ static int try_read(struct chain *chain, struct stage *stage, ProtobufCMessage *
     return 0;
 }
 
+/* What an event's return value means. */
 static int stopped(struct chain *chain, int value)
 {
-    return value ? fail(chain, STATUS_CANCELLED, "the answer cannot be delivered") : 0;
+    switch (value) {
+    case 0:
+        return 0;
+    case -EMSGSIZE:
+        return fail(chain, STATUS_INVALID_ARGUMENT,
+                    "the answer is longer than one piece may be: ask for audio alone "
+                    "(response_format) or for events (stream=true)");
+    case -ENOMEM:
+        return fail(chain, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    default:
+        return fail(chain, STATUS_CANCELLED, "the answer cannot be delivered");
+    }
 }
 
 /* The recording, on its way to the recogniser. */

@@ -182,9 +182,11 @@ static int add_part(struct form *form, const struct part_head *head, const uint8
         field.data = data;
         field.filename = strdup(head->filename);
     } else {
-        if (memchr(data, '\0', size)) {
+        if (size > FORM_TEXT_MAX || memchr(data, '\0', size)) {
             free(field.name);
-            return fail(error, -EBADMSG, "a NUL in a field");
+            return fail(error, -EBADMSG,
+                        size > FORM_TEXT_MAX ? "a field of more than 1 MiB that is no file"
+                                             : "a NUL in a field");
         }
         field.text = strndup((const char *)data, size);
     }

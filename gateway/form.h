@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define FORM_FIELDS_MAX 64
+#define FORM_TEXT_MAX (1 << 20) /* bytes of a field that is no file */
 #define FORM_ERROR_MAX 160
 
 struct form_field {

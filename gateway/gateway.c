@@ -27,18 +27,18 @@ static const struct http_route routes[] = {
     {"GET", "/metrics", HTTP_INLINE | HTTP_OPEN, api_metrics},
 
     {"GET", "/v1/interpret", HTTP_INLINE, api_interpret_languages},
-    {"POST", "/v1/interpret", HTTP_BODY, api_interpret},
+    {"POST", "/v1/interpret", HTTP_UPLOAD, api_interpret},
 
     {"GET", "/v1/models", HTTP_INLINE, api_models},
     {"GET", "/v1/models/*", HTTP_INLINE, api_model},
-    {"POST", "/v1/audio/transcriptions", HTTP_BODY, api_transcriptions},
-    {"POST", "/v1/audio/translations", HTTP_BODY, api_translations},
-    {"POST", "/v1/audio/speech", HTTP_BODY, api_speech},
+    {"POST", "/v1/audio/transcriptions", HTTP_UPLOAD, api_transcriptions},
+    {"POST", "/v1/audio/translations", HTTP_UPLOAD, api_translations},
+    {"POST", "/v1/audio/speech", 0, api_speech},
 
     {"GET", "/translate", 0, api_easynmt_translate},
-    {"POST", "/translate", HTTP_BODY, api_easynmt_translate},
+    {"POST", "/translate", 0, api_easynmt_translate},
     {"GET", "/language_detection", 0, api_easynmt_detect},
-    {"POST", "/language_detection", HTTP_BODY, api_easynmt_detect},
+    {"POST", "/language_detection", 0, api_easynmt_detect},
     {"GET", "/lang_pairs", HTTP_INLINE, api_easynmt_pairs},
     {"GET", "/get_languages", HTTP_INLINE, api_easynmt_languages},
     {"GET", "/model_name", HTTP_INLINE, api_easynmt_model},
@@ -74,6 +74,8 @@ static int start_server(struct gateway *gateway, const struct gateway_options *o
         .admit = api_admit,
         .cors_origin = *origin ? origin : NULL,
         .max_body_bytes = (size_t)or_default((int64_t)options->max_upload_bytes, 100 * MIB),
+        /* Texts in JSON, with room for escapes and names. */
+        .max_small_bytes = 2 * gateway->api.max_text_bytes,
         .max_buffered_bytes = (size_t)or_default((int64_t)options->max_buffered_bytes, 512 * MIB),
         .threads = (uint32_t)or_default(options->request_threads, 64),
         .queue_limit = (uint32_t)or_default(options->queue_limit, 128),

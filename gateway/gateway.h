@@ -19,7 +19,7 @@ struct gateway_options {
     void *context; /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
     const char *const *api_keys; /* ended by NULL; NULL or empty: nobody is asked for one */
     const char *cors_origin;     /* who may call from a web page; NULL: "*"; "": nobody */
-    size_t max_upload_bytes;     /* one request's body; 0: 100 MiB */
+    size_t max_upload_bytes;     /* one recording; 0: 100 MiB */
     size_t max_buffered_bytes;   /* bodies of all requests together; 0: 512 MiB */
     size_t max_text_bytes;       /* text of one request; 0: 1 MiB */
     uint32_t max_audio_s;        /* longest recording, decoded; 0: 4 hours */

@@ -26,7 +26,7 @@ struct http_exchange;
 
 enum http_route_flags {
     HTTP_INLINE = 1, /* handled on the loop: quick, never waits */
-    HTTP_BODY = 2,   /* takes a body */
+    HTTP_UPLOAD = 2, /* takes a body of max_body_bytes; others one of max_small_bytes */
     HTTP_OPEN = 4,   /* needs no API key */
 };
 
@@ -46,7 +46,7 @@ struct http_server_options {
     /** Whether a request may go on, asked before its body is read; else it has been answered. */
     bool (*admit)(struct http_exchange *exchange, void *context);
     const char *cors_origin; /* NULL: no CORS */
-    size_t max_body_bytes, max_buffered_bytes;
+    size_t max_body_bytes, max_small_bytes, max_buffered_bytes;
     uint32_t threads, queue_limit, max_connections;
     int64_t idle_timeout_ms;
 };

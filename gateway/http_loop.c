@@ -20,6 +20,7 @@
 #define HEAD_TIME_MS 10000                   /* from a request's first byte to its last header */
 #define BODY_GRACE_MS 30000 /* then a body must have come at BODY_RATE on the average */
 #define BODY_RATE 8192      /* bytes a second */
+#define TAKE_MIN 4096       /* bytes within the idle time, of a client that does not take all */
 #define LINGER_MS 2000      /* after the last answer, for the client to read it */
 #define LINGER_BYTES (64 << 20)
 #define SWEEP_US (250 * LWS_US_PER_MS)
@@ -42,6 +43,7 @@ struct http_connection {
     struct http_exchange *exchange;
     int64_t since_ms;    /* in this state */
     int64_t progress_ms; /* the client last sent or took something */
+    size_t taken;        /* bytes of the answer since then */
     uint64_t dropped;
     bool paused; /* not reading: too much has come ahead */
 };
@@ -110,7 +112,11 @@ static int send_out(struct http_connection *connection, bool *finished)
             break;
         }
         exchange->out_at += (size_t)sent;
-        connection->progress_ms = clock_now_ms();
+        connection->taken += (size_t)sent;
+        if (connection->taken >= TAKE_MIN || exchange->out_at == exchange->out.size) {
+            connection->taken = 0;
+            connection->progress_ms = clock_now_ms();
+        }
     }
     if (exchange->out_at == exchange->out.size) {
         exchange->out_at = exchange->out.size = 0;
@@ -275,12 +281,21 @@ static void dispatch(struct http_connection *connection)
     }
 }
 
+/* Bytes of body that the request's route takes. */
+static size_t body_limit(const struct http_connection *connection)
+{
+    const struct http_server_options *options = &connection->server->options;
+
+    return connection->exchange->route->flags & HTTP_UPLOAD ? options->max_body_bytes
+                                                            : options->max_small_bytes;
+}
+
 static void refuse_size(struct http_connection *connection)
 {
     char message[160];
 
     snprintf(message, sizeof(message), "the request's body is larger than the limit of %zu bytes",
-             connection->server->options.max_body_bytes);
+             body_limit(connection));
     refuse(connection, 413, message);
 }
 
@@ -307,7 +322,7 @@ static void head_read(struct http_connection *connection)
     } else if (options->admit && !(flags & HTTP_OPEN) &&
                !options->admit(exchange, options->context)) {
         refuse(connection, 401, "not allowed");
-    } else if (head->content_length > (int64_t)options->max_body_bytes) {
+    } else if (head->content_length > (int64_t)body_limit(connection)) {
         refuse_size(connection);
     } else if (body) {
         set_state(connection, READING_BODY);
@@ -357,7 +372,7 @@ static bool keep(struct http_connection *connection, const uint8_t *data, size_t
     struct http_exchange *exchange = connection->exchange;
     struct http_server *server = connection->server;
 
-    if (size > server->options.max_body_bytes - exchange->body.size) {
+    if (size > body_limit(connection) - exchange->body.size) {
         refuse_size(connection);
         return false;
     }

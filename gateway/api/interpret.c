@@ -9,7 +9,7 @@
 
 #define VALUES_MAX 512
 #define TEXT_MAX (64 << 20)
-#define AUDIO_BYTES_MAX ((size_t)256 << 20) /* of a JSON answer */
+#define AUDIO_BYTES_MAX ((size_t)64 << 20) /* of a JSON answer: 25 minutes */
 
 /*
  * GET: what can be interpreted.
