@@ -576,22 +576,29 @@ static void accept_all(struct http_server *server, int listener)
     }
 }
 
+/* Take one exchange off the list of those that have woken the loop. */
+static struct http_exchange *next_woken(struct http_server *server)
+{
+    struct http_exchange *exchange;
+
+    pthread_mutex_lock(&server->waking_lock);
+    exchange = server->waking;
+    if (exchange) {
+        server->waking = exchange->next_waking;
+        exchange->waking = false; /* from here on it may wake again */
+    }
+    pthread_mutex_unlock(&server->waking_lock);
+    return exchange;
+}
+
 /* Exchanges whose output or end waits for the loop. */
 static void look_at_woken(struct http_server *server)
 {
-    struct http_exchange *list;
+    struct http_exchange *exchange;
 
-    pthread_mutex_lock(&server->waking_lock);
-    list = server->waking;
-    server->waking = NULL;
-    for (struct http_exchange *exchange = list; exchange; exchange = exchange->next_waking)
-        exchange->waking = false;
-    pthread_mutex_unlock(&server->waking_lock);
-    while (list) {
-        struct http_exchange *exchange = list;
+    while ((exchange = next_woken(server))) {
         struct http_connection *connection = exchange->connection;
 
-        list = exchange->next_waking;
         if (connection) {
             flush(connection);
             if (connection->state == READING_HEAD && connection->input.size)
