@@ -93,6 +93,12 @@ struct asr_engine {
                            const char **codes, float *probs, size_t max);
 };
 
+/** What engines ask between steps: whether the flag is set. NULL never is. */
+static inline bool asr_cancelled(const volatile int *cancel)
+{
+    return cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED);
+}
+
 /** By name; NULL when there is none. */
 const struct asr_engine *asr_engine_find(const char *name);
 

@@ -1,5 +1,6 @@
 #include "asr/whisper/decoder.h"
 
+#include "asr/engine.h"
 #include "asr/whisper/vocab.h"
 #include "compute/ops.h"
 
@@ -259,7 +260,7 @@ int decoder_feed(struct decoder_state *s, const struct decoder_row *rows, size_t
         s->past[rows[i].slot * s->weights->n_text + rows[i].position] = cache_row(&rows[i]);
     embed(s, rows, n_rows);
     for (size_t layer = 0; layer < s->weights->n_decoder_layers; layer++) {
-        if (cancel && *cancel)
+        if (asr_cancelled(cancel))
             return -ECANCELED;
         self_attend(s, layer, rows, n_rows);
         cross_attend(s, layer, n_rows, alignment);

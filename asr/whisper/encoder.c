@@ -1,5 +1,6 @@
 #include "asr/whisper/encoder.h"
 
+#include "asr/engine.h"
 #include "compute/ops.h"
 
 #include <errno.h>
@@ -118,7 +119,7 @@ int encoder_run(const struct whisper_weights *w, struct compute *c, const float 
     int err = convolve(w, c, feats, b);
 
     for (size_t i = 0; i < w->n_encoder_layers && err == 0; i++) {
-        if (cancel && *cancel)
+        if (asr_cancelled(cancel))
             return -ECANCELED;
         err = attend(w, c, &w->encoder[i], b);
         if (err == 0)

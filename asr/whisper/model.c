@@ -73,7 +73,7 @@ static int wait_for_turn(struct asr_model *model, struct workspace_waiter *waite
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&model->given, &model->lock, &until);
-        if (!waiter->workspace && cancel && *cancel) {
+        if (!waiter->workspace && asr_cancelled(cancel)) {
             leave_queue(model, waiter);
             return -ECANCELED;
         }

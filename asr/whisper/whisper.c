@@ -156,11 +156,6 @@ static int session_create(struct asr_model *model, const struct asr_settings *se
     return err;
 }
 
-static bool cancelled(const struct asr_session *s)
-{
-    return s->options.cancel && *s->options.cancel;
-}
-
 /* Forget the frames before `seek`, which no window needs any more. */
 static void drop_frames(struct asr_session *s)
 {
@@ -316,7 +311,7 @@ static int session_feed(struct asr_session *s, const float *pcm, size_t n_sample
         s->n_samples += n;
         pcm += n;
         n_samples -= n;
-        err = cancelled(s) ? -ECANCELED : compute_frames(s);
+        err = asr_cancelled(s->options.cancel) ? -ECANCELED : compute_frames(s);
         if (s->n_frames >= MOST_WHOLE)
             s->whole_audio = false;
         while (err == 0 && !s->whole_audio && s->n_frames > s->seek + WINDOW)

@@ -398,12 +398,11 @@ static void detects_only_english(void **state)
     assert_null(fixture->engine->languages(fixture->model)[1]);
 }
 
+/* As faster-whisper's detect_language() says of the same 20 s. */
 static void detects_spanish(void **state)
 {
     const struct fixture *fixture = *state;
-    json_t *parts = json_pack("[[s, i]]", "spanish.ogg", 10);
-    const char *const candidates[] = {"fr", "pt"};
-    static struct transcript transcript;
+    json_t *parts = json_pack("[[s, i]]", "spanish.ogg", 20);
     const char *codes[99];
     float probs[99], sum = 0;
     size_t n = 0;
@@ -412,15 +411,45 @@ static void detects_spanish(void **state)
     assert_int_equal(fixture->engine->detect_language(fixture->model, pcm, n, codes, probs, 99),
                      99);
     assert_string_equal(codes[0], "es");
+    assert_string_equal(codes[1], "it");
+    near("detection", "es", probs[0], 0.63668, 5e-3);
+    near("detection", "it", probs[1], 0.24814, 5e-3);
     for (size_t i = 0; i < 99; i++) {
         sum += probs[i];
         assert_true(i == 0 || probs[i] <= probs[i - 1]);
     }
     assert_true(fabsf(sum - 1) < 1e-4F);
-    /* Among others only, it takes one of those. */
-    transcribe(fixture,
-               &(struct asr_settings){.beam_size = 1, .languages = candidates, .n_languages = 2},
-               pcm, 16000, &transcript);
+    json_decref(parts);
+    free(pcm);
+}
+
+static int only_a_candidate(void *arg, const char *code, float probability)
+{
+    assert_string_equal(code, "it");
+    assert_true(probability > 0.9F); /* among the candidates */
+    *(bool *)arg = true;
+    return 0;
+}
+
+static void detects_among_candidates(void **state)
+{
+    const struct fixture *fixture = *state;
+    json_t *parts = json_pack("[[s, i]]", "spanish.ogg", 5);
+    const char *const candidates[] = {"fr", "it"};
+    const struct asr_settings settings = {
+        .beam_size = 1, .languages = candidates, .n_languages = 2};
+    bool heard = false;
+    const struct asr_events events = {only_a_candidate, NULL, &heard};
+    struct asr_session *session = NULL;
+    size_t n = 0;
+    float *pcm = speech_join(parts, &n);
+
+    assert_int_equal(fixture->engine->session_create(fixture->model, &settings, &events, &session),
+                     0);
+    assert_int_equal(fixture->engine->session_feed(session, pcm, n), 0);
+    assert_int_equal(fixture->engine->session_finish(session), 0);
+    assert_true(heard);
+    fixture->engine->session_destroy(&session);
     json_decref(parts);
     free(pcm);
 }
@@ -434,6 +463,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest base[] = {
         cmocka_unit_test(same_as_faster_whisper),
         cmocka_unit_test(detects_spanish),
+        cmocka_unit_test(detects_among_candidates),
     };
     const struct CMUnitTest random_weights[] = {
         cmocka_unit_test(same_as_faster_whisper),
