@@ -24,6 +24,7 @@
 #define LINGER_MS 2000      /* after the last answer, for the client to read it */
 #define LINGER_BYTES (64 << 20)
 #define SWEEP_US (250 * LWS_US_PER_MS)
+#define WOKEN_MAX 64 /* exchanges looked at in a row */
 #define BACKLOG 1024
 #define SPARE_DESCRIPTORS 64 /* not for clients: models, logs, the mesh */
 
@@ -594,11 +595,12 @@ static struct http_exchange *next_woken(struct http_server *server)
 /* Exchanges whose output or end waits for the loop. */
 static void look_at_woken(struct http_server *server)
 {
-    struct http_exchange *exchange;
+    for (int i = 0; i < WOKEN_MAX; i++) {
+        struct http_exchange *exchange = next_woken(server);
+        struct http_connection *connection = exchange ? exchange->connection : NULL;
 
-    while ((exchange = next_woken(server))) {
-        struct http_connection *connection = exchange->connection;
-
+        if (!exchange)
+            return;
         if (connection) {
             flush(connection);
             if (connection->state == READING_HEAD && connection->input.size)
@@ -606,6 +608,7 @@ static void look_at_woken(struct http_server *server)
         }
         http_exchange_release(&exchange);
     }
+    lws_cancel_service(server->context); /* the sockets get their turn first */
 }
 
 void http_loop_wake(struct http_exchange *exchange)
@@ -622,7 +625,7 @@ void http_loop_wake(struct http_exchange *exchange)
         server->waking = exchange;
     }
     pthread_mutex_unlock(&server->waking_lock);
-    if (first)
+    if (first && atomic_load(&server->stopping) < 2)
         lws_cancel_service(server->context);
 }
 
@@ -864,15 +867,24 @@ void http_loop_stop(struct http_server *server)
     }
 }
 
+/* The loop is over: only give back the references. */
+static void drop_woken(struct http_server *server)
+{
+    struct http_exchange *exchange;
+
+    while ((exchange = next_woken(server)))
+        http_exchange_release(&exchange);
+}
+
 void http_loop_free(struct http_server *server)
 {
     if (!server->context)
         return;
-    look_at_woken(server); /* gives back their references */
+    drop_woken(server);
     lws_sul_schedule(server->context, 0, &server->sweep, NULL, LWS_SET_TIMER_USEC_CANCEL);
     lws_context_destroy(server->context); /* closes every connection */
     server->context = NULL;
-    look_at_woken(server);
+    drop_woken(server);
     if (server->spare_fd >= 0)
         close(server->spare_fd);
 }
