@@ -30,8 +30,8 @@ struct mesh_channel {
     int64_t down_since; /* ns */
     struct mesh_timers timers;
     struct mesh_stream *waiting, *last_waiting; /* OPEN not sent: no session; in order */
-    struct mesh_stream **slots;  /* (n_slots) calls by the low bits of their id; NULL: free */
-    uint32_t *free_slots;        /* (n_free) */
+    struct mesh_stream **slots; /* (n_slots) calls by the low bits of their id; NULL: free */
+    uint32_t *free_slots;       /* (n_free) */
     uint32_t n_slots, n_free, n_open;
     uint64_t serial; /* the high bits: no id is ever used again */
     struct metric *late_frames;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <zmq.h>
 
+#define UNBIND_MS 500
 #define EVENT_BYTES 6 /* a 16-bit number and a 32-bit value */
 
 int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor)
@@ -22,7 +23,7 @@ int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor)
     if (!monitor->events)
         return -errno;
     zmq_setsockopt(monitor->events, ZMQ_LINGER, &linger, sizeof(linger));
-    if (zmq_socket_monitor(socket, address, ZMQ_EVENT_DISCONNECTED) < 0 ||
+    if (zmq_socket_monitor(socket, address, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED) < 0 ||
         zmq_connect(monitor->events, address) < 0) {
         int err = -errno;
 
@@ -87,4 +88,17 @@ int mesh_monitor_next(struct mesh_monitor *monitor)
             return value;
     }
     return -1;
+}
+
+void mesh_monitor_unbind(struct mesh_monitor *monitor, const char *endpoint)
+{
+    zmq_pollitem_t item = {.socket = monitor->events, .events = ZMQ_POLLIN};
+    uint16_t number = 0;
+    int32_t value;
+
+    if (!monitor->socket || zmq_unbind(monitor->socket, endpoint) < 0 ||
+        strncmp(endpoint, "inproc:", 7) == 0)
+        return;
+    while (number != ZMQ_EVENT_CLOSED && zmq_poll(&item, 1, UNBIND_MS) > 0)
+        next_event(monitor->events, &number, &value);
 }

@@ -20,6 +20,12 @@ void mesh_monitor_close(struct mesh_monitor *monitor);
 /** To poll for reading, edge-triggered: read all with mesh_monitor_next(). */
 int mesh_monitor_fd(const struct mesh_monitor *monitor);
 
+/**
+ * Stop listening, and wait until that is so: libzmq closes listeners on a thread of its own, and who
+ * binds the same address too soon is told that it is in use.
+ */
+void mesh_monitor_unbind(struct mesh_monitor *monitor, const char *endpoint);
+
 /** Next connection that has closed. @return its file descriptor (closed; a name only); -1: none */
 int mesh_monitor_next(struct mesh_monitor *monitor);
 

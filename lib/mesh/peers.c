@@ -439,6 +439,8 @@ void mesh_peers_destroy(struct mesh_peers **peers, int linger_ms)
     if (!self)
         return;
     each(self, bye_one);
+    if (self->endpoint[0])
+        mesh_monitor_unbind(&self->monitor, self->endpoint);
     mesh_monitor_close(&self->monitor);
     if (self->socket) {
         zmq_setsockopt(self->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
