@@ -1,0 +1,2 @@
+dragoman_fuzz(index_page LIBS models)
+dragoman_fuzz(catalogue LIBS models)
