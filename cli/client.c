@@ -63,6 +63,8 @@ static void print_refusal(const struct transfer *transfer, long status)
         text = json_string_value(error);
     if (!text)
         text = json_string_value(json_object_get(root, "detail"));
+    if (text && strncmp(text, "Error: ", 7) == 0) /* as EasyNMT begins all of its own */
+        text += 7;
     if (text)
         client_fail("%s", text);
     else

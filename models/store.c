@@ -150,6 +150,8 @@ int store_remove(const char *folder, const struct catalogue_model *model, struct
         err = -errno;
     if (!err)
         err = store_delete_tree(doomed);
+    if (!err && store_staging_path(folder, "", doomed, sizeof(doomed)) == 0)
+        rmdir(doomed); /* when no pull has left anything in it */
     if (err)
         return failure_set(failure, err, "cannot remove '%s': %s", path, strerror(-err));
     return 0;
