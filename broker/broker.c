@@ -23,6 +23,7 @@
 #define NS_PER_S 1000000000
 #define BATCH 64           /* messages of one side before the other has a turn */
 #define BACKLOG_NS 2000000 /* a ROUTER cannot say when a peer takes more: ask again so soon */
+#define LOOK_NS 1000000    /* a busy side must not keep the other from being heard */
 #define LINGER_MS 500      /* for what was sent last */
 #define IDLE_MAX_NS (60 * (int64_t)NS_PER_S)
 
@@ -37,7 +38,8 @@ struct broker {
     int wake;                /* eventfd */
     _Atomic int64_t stop_ns; /* when patience with running calls ends; 0: no stop yet */
     bool draining;
-    int64_t flush_ns; /* when to try what waits to be sent again; 0: nothing does */
+    int64_t flush_ns;  /* when to try what waits to be sent again; 0: nothing does */
+    int64_t looked_ns; /* when the sockets' descriptors were last asked */
     bool started;
     pthread_t thread;
 };
@@ -119,19 +121,23 @@ static int64_t idle_ns(struct broker *broker)
     return next < now + IDLE_MAX_NS ? next - now : IDLE_MAX_NS;
 }
 
-static void wait_for_work(struct broker *broker)
+/* Ask the descriptors what has come; when there is nothing to do, sleep until something does. */
+static void look(struct broker *broker, bool busy)
 {
     struct pollfd fds[N_SIDES * WIRE_FDS + 1];
-    int64_t ns = idle_ns(broker);
+    int64_t ns = busy ? 0 : idle_ns(broker);
     struct timespec time = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
     uint64_t count;
+    int n;
 
-    if (ns <= 0)
+    if (ns < 0)
         return;
     for (int side = 0; side < N_SIDES; side++)
         wire_fds(&broker->wires[side], fds + side * WIRE_FDS);
     fds[N_SIDES * WIRE_FDS] = (struct pollfd){.fd = broker->wake, .events = POLLIN};
-    if (ppoll(fds, N_SIDES * WIRE_FDS + 1, &time, NULL) <= 0)
+    n = ppoll(fds, N_SIDES * WIRE_FDS + 1, &time, NULL);
+    broker->looked_ns = clock_now_ns();
+    if (n <= 0)
         return;
     for (int side = 0; side < N_SIDES; side++)
         wire_polled(&broker->wires[side], fds + side * WIRE_FDS);
@@ -209,9 +215,12 @@ static void *serve(void *arg)
     struct broker *broker = arg;
 
     pthread_setname_np(pthread_self(), "broker");
-    while (!stopping(broker))
-        if (!round_once(broker))
-            wait_for_work(broker);
+    while (!stopping(broker)) {
+        bool busy = round_once(broker);
+
+        if (!busy || clock_now_ns() - broker->looked_ns >= LOOK_NS)
+            look(broker, busy);
+    }
     farewell(broker);
     return NULL;
 }

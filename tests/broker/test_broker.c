@@ -699,6 +699,49 @@ static void deaf_peer_is_cut_off(void **state)
     assert_true(seen[MESH_PONG] > WIRE_BACKLOG_MESSAGES && seen[MESH_PONG] < PINGS);
 }
 
+static uint64_t id_of_first_worker(void)
+{
+    directory_response *response = directory();
+    uint64_t id = response->n_workers > 0 ? response->workers[0]->id : 0;
+
+    dragoman__mesh__v1__directory_response__free_unpacked(response, NULL);
+    return id;
+}
+
+/* Keep the front busy for more than three of a worker's heartbeats. */
+static void *flood(void *arg)
+{
+    Dragoman__Mesh__V1__Hello hello = DRAGOMAN__MESH__V1__HELLO__INIT;
+    void *peer = mesh_socket_open(rig.context, MESH_DEALER, 1 << 20);
+    int64_t until = clock_now_ns() + 900 * (int64_t)1000000;
+
+    hello.version_min = hello.version_max = 1;
+    zmq_connect(peer, rig.front);
+    raw_send(peer, MESH_HELLO, &hello.base);
+    while (clock_now_ns() < until) {
+        for (int i = 0; i < 100; i++)
+            raw_send(peer, MESH_PING, NULL);
+        while (raw_next(peer) != 0)
+            continue;
+    }
+    zmq_close(peer);
+    return arg;
+}
+
+static void floods_drown_nobody(void **state)
+{
+    pthread_t threads[3];
+
+    (void)state;
+    start_worker(0, 1, NULL);
+    for (int i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, flood, NULL);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(id_of_first_worker(), 1); /* not a second registration */
+    assert_int_equal(simple_call(NULL), STATUS_OK);
+}
+
 static void endpoints_are_checked(void **state)
 {
     const char *front[] = {rig.front, NULL};
@@ -755,6 +798,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(stopping_broker_ends_the_rest),
         cmocka_unit_test(hostile_peer_hurts_nobody),
         cmocka_unit_test(deaf_peer_is_cut_off),
+        cmocka_unit_test(floods_drown_nobody),
         cmocka_unit_test(endpoints_are_checked),
     };
     static const char *const NAMES[] = {"broker inproc", "broker ipc", "broker tcp"};
