@@ -23,7 +23,8 @@ void compute_destroy(struct compute **compute);
 int compute_n_threads(const struct compute *compute);
 enum compute_isa compute_isa(const struct compute *compute);
 const char *compute_isa_name(enum compute_isa isa);
-/** Kernels no better than these: for the tests that compare paths. Also DRAGOMAN_ISA=portable|avx2|avx512. */
+/** No better kernels than these, in the whole process: for the tests that compare paths. Weights packed
+ *  before keep theirs. DRAGOMAN_ISA=portable|avx2|avx512|avx512-vnni does the same from outside. */
 void compute_limit_isa(struct compute *compute, enum compute_isa isa);
 /** The core type OpenBLAS runs with ("SkylakeX", "Haswell", ...). */
 const char *compute_openblas_core(void);

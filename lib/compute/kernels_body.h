@@ -230,9 +230,10 @@ static void layer_norm(const float *x, size_t n, const float *scales, const floa
     float mean = sum(x, n) / (float)n;
     float factor = 1.0f / sqrtf(sum_squares(x, n, mean) / (float)n + epsilon);
 
-#pragma GCC ivdep
-    for (size_t i = 0; i < n; i++) /* x may be y, but never overlaps it otherwise */
-        y[i] = (x[i] - mean) * factor * scales[i] + bias[i];
+    if (x != y)
+        memcpy(y, x, n * sizeof(*y)); /* then one array is read and written, which vectorises */
+    for (size_t i = 0; i < n; i++)
+        y[i] = (y[i] - mean) * factor * scales[i] + bias[i];
 }
 
 /* `outputs` rows of w against `rows` of x; both constant wherever this is inlined. */
