@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KEYS_MAX 64
+
 static struct {
-    const char *listen, *broker, *cors_origin, *probe, *log_level, *log_format;
+    const char *listen, *broker, *cors_origin, *api_key_file, *probe, *log_level, *log_format;
     struct config_list api_keys;
     int64_t max_upload_mb, max_buffered_mb, max_text_bytes, max_audio_s;
     int64_t threads, queue_limit, max_connections, request_timeout_s, idle_timeout_s, grace_s;
@@ -39,6 +41,8 @@ static const struct config_option OPTIONS[] = {
     {"broker", CONFIG_STRING, &config.broker, "ENDPOINT", "the broker's caller side", NULL, 0, 0},
     {"api-key", CONFIG_LIST, &config.api_keys, "KEY",
      "ask clients for 'Authorization: Bearer KEY'; none: ask nobody", NULL, 0, 0},
+    {"api-key-file", CONFIG_STRING, &config.api_key_file, "FILE",
+     "keys from a file (a secret), one a line", NULL, 0, 0},
     {"cors-origin", CONFIG_STRING, &config.cors_origin, "ORIGIN",
      "web pages that may call: an origin, * for all, '' for none", NULL, 0, 0},
     {"", CONFIG_STRING, NULL, NULL, "Limits:", NULL, 0, 0},
@@ -91,10 +95,33 @@ static void hold_signals(sigset_t *signals)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static void fill_options(struct gateway_options *options, const char **keys)
+/* Add the lines of the key file, which become `*text`. @return 0; -1 said why */
+static int read_key_file(char **text, const char **keys, size_t n)
 {
-    for (size_t i = 0; i < config.api_keys.count; i++)
-        keys[i] = config.api_keys.items[i];
+    FILE *file = fopen(config.api_key_file, "re");
+    size_t size = 0;
+    ssize_t got = file ? getdelim(text, &size, '\0', file) : -1;
+    char *at = *text, *line;
+
+    if (!file || (got < 0 && ferror(file))) {
+        log_error("cannot read the keys in '%s': %s", config.api_key_file, strerror(errno));
+    } else {
+        while (got > 0 && n < KEYS_MAX && (line = strsep(&at, "\r\n"))) {
+            if (*line)
+                keys[n++] = line;
+        }
+        if (!n) /* asking nobody is not what was meant */
+            log_error("no key in '%s': write one a line", config.api_key_file);
+        else if (n == KEYS_MAX)
+            log_error("more than %d keys", KEYS_MAX - 1);
+    }
+    if (file)
+        fclose(file);
+    return n && n < KEYS_MAX ? 0 : -1;
+}
+
+static void fill_options(struct gateway_options *options, const char *const *keys)
+{
     *options = (struct gateway_options){
         .listen = config.listen,
         .broker = config.broker,
@@ -110,6 +137,14 @@ static void fill_options(struct gateway_options *options, const char **keys)
         .request_timeout_ms = config.request_timeout_s * 1000,
         .idle_timeout_ms = config.idle_timeout_s * 1000,
     };
+}
+
+/* Keys of the flags and of the file. @return 0; -1 said why */
+static int collect_keys(char **text, const char **keys)
+{
+    for (size_t i = 0; i < config.api_keys.count; i++)
+        keys[i] = config.api_keys.items[i];
+    return config.api_key_file ? read_key_file(text, keys, config.api_keys.count) : 0;
 }
 
 static void explain(int err)
@@ -131,7 +166,8 @@ int main(int argc, char **argv)
         .summary = "Serve speech, translation and voices over HTTP.",
         .tables = tables,
     };
-    const char *keys[CONFIG_LIST_MAX + 1] = {NULL};
+    const char *keys[KEYS_MAX + 1] = {NULL};
+    char *key_text = NULL;
     struct gateway_options options;
     struct gateway *gateway = NULL;
     sigset_t signals;
@@ -143,11 +179,14 @@ int main(int argc, char **argv)
         return probe_ready(config.probe);
     open_log();
     hold_signals(&signals);
+    if (collect_keys(&key_text, keys) < 0)
+        return EXIT_FAILURE;
     fill_options(&options, keys);
     err = gateway_start(&options, &gateway);
+    free(key_text);
     if (err < 0) {
         explain(err);
-        return EXIT_FAILURE;
+        return err == -EINVAL ? 2 : EXIT_FAILURE;
     }
     log_info("listening on %s (port %d), broker at %s", config.listen, gateway_port(gateway),
              config.broker);
