@@ -9,10 +9,10 @@
 extern "C" size_t cld2_detect(const char *text, size_t size, const char *hint,
                               struct cld2_guess guesses[CLD2_GUESSES])
 {
-    CLD2::Language languages[CLD2_GUESSES];
+    CLD2::Language languages[CLD2_GUESSES] = {}; // cld2 leaves them alone without letters
     CLD2::CLDHints hints = {hint, nullptr, CLD2::UNKNOWN_ENCODING, CLD2::UNKNOWN_LANGUAGE};
-    int percents[CLD2_GUESSES], text_bytes = 0, valid = 0;
-    double scores[CLD2_GUESSES];
+    int percents[CLD2_GUESSES] = {}, text_bytes = 0, valid = 0;
+    double scores[CLD2_GUESSES] = {};
     bool reliable = false;
     size_t n = 0;
 

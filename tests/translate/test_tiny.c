@@ -178,6 +178,59 @@ static void several_threads_may_call(void **state)
     unload(&model);
 }
 
+struct bulk {
+    struct translate_model *model;
+    const struct lines *source;
+    volatile int cancel, ended;
+    int result;
+};
+
+/* Some thousand sentences in one call. */
+static void *translate_bulk(void *arg)
+{
+    struct bulk *bulk = arg;
+    size_t n = 20000;
+    const char **list = calloc(n, sizeof(*list));
+    struct translate_result *results = calloc(n, sizeof(*results));
+    struct translate_settings settings = {.beam_size = 2, .cancel = &bulk->cancel};
+
+    for (size_t i = 0; i < n; i++)
+        list[i] = bulk->source->list[i % bulk->source->n];
+    bulk->result = engine()->translate(bulk->model, list, n, &settings, results);
+    bulk->ended = 1;
+    free_results(results, n);
+    free(list);
+    return NULL;
+}
+
+/* One caller with much to do and others with little, who search otherwise: they take turns, and giving
+ * up the large one ends it at once. */
+static void long_calls_do_not_hold_up_short_ones(void **state)
+{
+    struct translate_model *model = load(TINY, 1, "int8");
+    struct lines source = lines_read(TINY "/sentences.txt"), want = lines_read(TINY "/greedy.txt");
+    struct bulk bulk = {.model = model, .source = &source};
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, translate_bulk, &bulk), 0);
+    usleep(50000);
+    for (size_t i = 0; i < 5; i++) {
+        struct translate_result result;
+
+        translate_some(model, &source, i, 1, 1, &result);
+        assert_string_equal(result.text, want.list[i]);
+        translate_result_fini(&result);
+        assert_false(bulk.ended);
+    }
+    bulk.cancel = 1;
+    pthread_join(thread, NULL);
+    assert_int_equal(bulk.result, -ECANCELED);
+    free(source.text);
+    free(want.text);
+    unload(&model); /* while its last round may still run */
+}
+
 static void what_is_wrong_with_a_folder_is_said(void **state)
 {
     struct translate_model *model = NULL;
@@ -219,6 +272,7 @@ int main(void)
         cmocka_unit_test(bad_text_is_refused),
         cmocka_unit_test(cancelled_work_stops),
         cmocka_unit_test(several_threads_may_call),
+        cmocka_unit_test(long_calls_do_not_hold_up_short_ones),
         cmocka_unit_test(what_is_wrong_with_a_folder_is_said),
     };
 

@@ -54,36 +54,32 @@ static void self_attention(const struct encoder *encoder, const struct marian_at
                     batch->n_pieces, x);
 }
 
-static int run_layers(const struct encoder *encoder, const volatile int *cancel, float *x)
+static void run_layers(const struct encoder *encoder, float *x)
 {
     const struct marian_model *model = encoder->model;
 
     embed(encoder, x);
     for (size_t l = 0; l < model->n_encoder; l++) {
-        if (cancel && *cancel)
-            return -ECANCELED;
         self_attention(encoder, &model->encoder[l].self, x);
         marian_ffn(model, encoder->scratch, &model->encoder[l].ffn, encoder->batch->n_pieces, x);
     }
-    return 0;
 }
 
 int marian_encode(const struct marian_model *model, struct marian_scratch *scratch,
-                  const struct marian_batch *batch, const volatile int *cancel, float *x)
+                  const struct marian_batch *batch, float *x)
 {
     size_t n = batch->n_pieces * model->d, padded = exact_padded(marian_batch_longest(batch));
     float *room = compute_alloc(sizeof(float) * (4 * n + padded * (model->d + EXACT_QUERIES)));
     struct encoder encoder = {model, scratch, batch, .q = room};
-    int err = -ENOMEM;
 
-    if (room) {
-        encoder.k = encoder.q + n;
-        encoder.v = encoder.k + n;
-        encoder.mixed = encoder.v + n;
-        encoder.keys = encoder.mixed + n;
-        encoder.scores = encoder.keys + padded * model->d;
-        err = run_layers(&encoder, cancel, x);
-    }
+    if (!room)
+        return -ENOMEM;
+    encoder.k = encoder.q + n;
+    encoder.v = encoder.k + n;
+    encoder.mixed = encoder.v + n;
+    encoder.keys = encoder.mixed + n;
+    encoder.scores = encoder.keys + padded * model->d;
+    run_layers(&encoder, x);
     free(room);
-    return err;
+    return 0;
 }

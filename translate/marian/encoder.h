@@ -10,8 +10,9 @@
 #include "translate/marian/model.h"
 
 struct marian_batch {
-    const uint32_t *pieces; /* (n_pieces) each sentence with its </s> */
-    const size_t *starts;   /* (n_sentences + 1) where each begins */
+    const uint32_t *pieces;               /* (n_pieces) each sentence with its </s> */
+    const size_t *starts;                 /* (n_sentences + 1) where each begins */
+    const volatile int *const *cancelled; /* (n_sentences) set when nobody wants it any more */
     size_t n_sentences;
     size_t n_pieces;
 };
@@ -19,12 +20,8 @@ struct marian_batch {
 /** Pieces of its longest sentence. */
 size_t marian_batch_longest(const struct marian_batch *batch);
 
-/**
- * @param cancel  polled between layers; NULL: never
- * @param x       (n_pieces, d)
- * @return 0; -ENOMEM; -ECANCELED
- */
+/** @param x  (n_pieces, d). @return 0; -ENOMEM */
 int marian_encode(const struct marian_model *model, struct marian_scratch *scratch,
-                  const struct marian_batch *batch, const volatile int *cancel, float *x);
+                  const struct marian_batch *batch, float *x);
 
 #endif

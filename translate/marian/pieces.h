@@ -15,7 +15,8 @@ struct part {
     size_t n;
     char **texts; /* (n_texts) its translations, the best first; owned */
     size_t n_texts;
-    float log_prob; /* of the best */
+    float log_prob;                /* of the best */
+    const volatile int *cancelled; /* set when nobody wants it any more; borrowed */
 };
 
 struct parts {

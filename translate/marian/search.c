@@ -343,15 +343,36 @@ static int take_best(const struct state *state, struct marian_hypothesis *best)
     return err;
 }
 
+/* Rows of sentences that nobody wants any more make room. */
+static void drop_cancelled(struct state *state)
+{
+    const struct marian_batch *batch = state->memory->batch;
+    size_t cells = state->model->n_decoder * state->model->d, kept = 0;
+    struct marian_rows *rows = &state->rows;
+
+    for (size_t i = 0; i < rows->n; i++) {
+        if (*batch->cancelled[rows->sentence[i]])
+            continue;
+        if (kept < i) {
+            rows->sentence[kept] = rows->sentence[i];
+            rows->word[kept] = rows->word[i];
+            memcpy(rows->cells + kept * cells, rows->cells + i * cells, sizeof(float) * cells);
+            state->paths[kept] = state->paths[i];
+        }
+        kept++;
+    }
+    rows->n = kept;
+}
+
 static int run(struct state *state, struct marian_hypothesis *best)
 {
     int err = 0;
 
+    drop_cancelled(state);
     for (size_t at = 0; state->rows.n && !err; at++) {
-        if (state->search->cancel && *state->search->cancel)
-            return -ECANCELED;
         err = step(state, at);
         swap_rows(state);
+        drop_cancelled(state);
     }
     return err ? err : take_best(state, best);
 }

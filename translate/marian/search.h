@@ -21,7 +21,6 @@ struct marian_search {
     float max_length_factor; /* of the source's length */
     uint32_t eos;
     int64_t unk; /* never chosen; -1: none */
-    const volatile int *cancel;
 };
 
 struct marian_hypothesis {
@@ -34,8 +33,8 @@ struct marian_hypothesis {
  * Translate a batch.
  *
  * @param outputs  (n_outputs) one a sentence, or a single one for all
- * @param best     (n_sentences, n_best) the best first
- * @return 0; -ENOMEM; -ECANCELED
+ * @param best     (n_sentences, n_best) the best first; without words for a sentence that is cancelled
+ * @return 0; -ENOMEM
  */
 int marian_search(const struct marian_model *model, struct marian_scratch *scratch,
                   const struct marian_memory *memory, const struct marian_search *search,
