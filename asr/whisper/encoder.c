@@ -97,8 +97,9 @@ static int attend(const struct whisper_weights *w, struct compute *c,
     return err;
 }
 
-static void feed_forward(const struct whisper_weights *w, struct compute *c,
-                         const struct encoder_layer *layer, struct encoder_buffers *b)
+static int feed_forward(const struct whisper_weights *w, struct compute *c,
+                        const struct encoder_layer *layer, const volatile int *cancel,
+                        struct encoder_buffers *b)
 {
     size_t t = w->n_audio, n = w->n_state;
 
@@ -107,10 +108,13 @@ static void feed_forward(const struct whisper_weights *w, struct compute *c,
     for (size_t at = 0; at < t; at += FFN_ROWS) {
         size_t rows = t - at < FFN_ROWS ? t - at : FFN_ROWS;
 
+        if (asr_cancelled(cancel))
+            return -ECANCELED;
         linear_many(&layer->up, c, b->normed + at * n, rows, 0, b->hidden, b->scratch);
         compute_gelu(b->hidden, rows * w->n_ffn);
         linear_many(&layer->down, c, b->hidden, rows, 1, b->x + at * n, b->scratch);
     }
+    return 0;
 }
 
 int encoder_run(const struct whisper_weights *w, struct compute *c, const float *feats,
@@ -123,7 +127,7 @@ int encoder_run(const struct whisper_weights *w, struct compute *c, const float 
             return -ECANCELED;
         err = attend(w, c, &w->encoder[i], b);
         if (err == 0)
-            feed_forward(w, c, &w->encoder[i], b);
+            err = feed_forward(w, c, &w->encoder[i], cancel, b);
     }
     if (err == 0)
         compute_layer_norm(c, b->x, w->n_audio, w->n_state, w->encoder_norm.scale,

@@ -23,7 +23,7 @@ void encoder_buffers_free(struct encoder_buffers *buffers);
  * Run the encoder.
  *
  * @param feats   (n_mels, WHISPER_WINDOW_FRAMES) as mel_normalise() gives it
- * @param cancel  polled before each layer; may be NULL
+ * @param cancel  polled several times a layer; may be NULL
  * @return 0, with the result in buffers->x; -ECANCELED; -ENOMEM
  */
 int encoder_run(const struct whisper_weights *weights, struct compute *c, const float *feats,

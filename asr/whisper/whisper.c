@@ -394,7 +394,7 @@ static int detect_with(struct asr_session *s, const float *pcm, size_t n_samples
 {
     struct asr_model *model = s->model;
     struct workspace *workspace = NULL;
-    size_t content;
+    size_t n_frames;
     int err;
 
     s->whole_audio = true;
@@ -402,11 +402,11 @@ static int detect_with(struct asr_session *s, const float *pcm, size_t n_samples
         n_samples = (size_t)WINDOW * MEL_HOP;
     if ((err = session_feed(s, pcm, n_samples)) < 0 || (err = pad(s)) < 0)
         return err;
-    content = s->n_samples / MEL_HOP;
+    n_frames = s->n_frames < WINDOW ? s->n_frames : WINDOW;
     err = model_take_workspace(model, NULL, &workspace);
     if (err < 0)
         return err;
-    err = encode(model, workspace, s->power, content, s->loudest, NULL);
+    err = encode(model, workspace, s->power, n_frames, s->loudest, NULL);
     if (err == 0)
         err = search_language(&workspace->decoder, &model->vocab, workspace->logits, NULL, probs);
     model_give_workspace(model, &workspace);
