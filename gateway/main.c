@@ -99,25 +99,24 @@ static void hold_signals(sigset_t *signals)
 static int read_key_file(char **text, const char **keys, size_t n)
 {
     FILE *file = fopen(config.api_key_file, "re");
-    size_t size = 0;
+    size_t size = 0, before = n;
     ssize_t got = file ? getdelim(text, &size, '\0', file) : -1;
+    bool failed = !file || (got < 0 && ferror(file));
     char *at = *text, *line;
 
-    if (!file || (got < 0 && ferror(file))) {
+    if (failed)
         log_error("cannot read the keys in '%s': %s", config.api_key_file, strerror(errno));
-    } else {
-        while (got > 0 && n < KEYS_MAX && (line = strsep(&at, "\r\n"))) {
-            if (*line)
-                keys[n++] = line;
-        }
-        if (!n) /* asking nobody is not what was meant */
-            log_error("no key in '%s': write one a line", config.api_key_file);
-        else if (n == KEYS_MAX)
-            log_error("more than %d keys", KEYS_MAX - 1);
-    }
     if (file)
         fclose(file);
-    return n && n < KEYS_MAX ? 0 : -1;
+    while (got > 0 && n < KEYS_MAX && (line = strsep(&at, "\r\n"))) {
+        if (*line)
+            keys[n++] = line;
+    }
+    if (!failed && n == before) /* asking nobody is not what was meant */
+        log_error("no key in '%s': write one a line", config.api_key_file);
+    if (n == KEYS_MAX)
+        log_error("too many keys: %d are taken", KEYS_MAX - 1);
+    return n > before && n < KEYS_MAX ? 0 : -1;
 }
 
 static void fill_options(struct gateway_options *options, const char *const *keys)
