@@ -673,7 +673,7 @@ static void settle(void)
         if (!busy)
             return;
     }
-    check(!"messages never end");
+    fail_msg("seed %llu: messages never end", (unsigned long long)sim.seed);
 }
 
 static void cancel_the_rest(void)
