@@ -1,6 +1,7 @@
 #include "cli/command.h"
 #include "cli/up.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,6 +36,19 @@ static void print_help(void)
            "\n'dragoman COMMAND --help' tells more about each.\n");
 }
 
+static const struct command *find(const char *name)
+{
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(name, COMMANDS[i].name) == 0)
+            return &COMMANDS[i];
+    return NULL;
+}
+
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
 /* "-o" is short for "--out", everywhere. */
 static void lengthen(int argc, char **argv)
 {
@@ -47,19 +61,28 @@ static void lengthen(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+    static char help[] = "--help";
+    const struct command *command;
+    const char *name = argc > 1 ? argv[1] : help;
+
+    if (is_help(name) && argc > 2) { /* "help up" is "up --help" */
+        name = argv[2];
+        argv[1] = argv[2];
+        argv[2] = help;
+    }
+    if (is_help(name)) {
         print_help();
         return argc < 2 ? 2 : 0;
     }
-    if (strcmp(argv[1], "--version") == 0) {
+    if (strcmp(name, "--version") == 0) {
         printf("dragoman " DRAGOMAN_VERSION "\n");
         return 0;
     }
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        if (strcmp(argv[1], COMMANDS[i].name) == 0) {
-            lengthen(argc - 1, argv + 1);
-            return COMMANDS[i].run(argc - 1, argv + 1);
-        }
-    fprintf(stderr, "dragoman: no command '%s': 'dragoman --help' lists them\n", argv[1]);
-    return 2;
+    command = find(name);
+    if (!command) {
+        fprintf(stderr, "dragoman: there is no command '%s': 'dragoman --help' lists them\n", name);
+        return 2;
+    }
+    lengthen(argc - 1, argv + 1);
+    return command->run(argc - 1, argv + 1);
 }

@@ -28,7 +28,7 @@
 #define ESPEAK "espeak" /* a voice engine that needs no model of ours */
 
 struct up_flags {
-    const char *listen, *models, *broker_front, *log_level;
+    const char *listen, *models, *catalogue, *broker_front, *log_level;
     struct config_list asr, translate, tts;
     int64_t threads, grace_s;
 };
@@ -103,7 +103,7 @@ static int up_add(struct up *up, enum catalogue_kind kind, const char *name)
         return -ENAMETOOLONG;
     }
     if (strcmp(name, ESPEAK) != 0 && access(worker->folder, R_OK | X_OK) < 0) {
-        log_error("no model '%s' in %s: run 'dragoman models pull %s'", name, up->models, name);
+        log_error("no model '%s' in '%s': run 'dragoman models pull %s'", name, up->models, name);
         return -ENOENT;
     }
     worker_configure(worker, kind, &up->flags);
@@ -140,7 +140,7 @@ static int up_choose_all(struct up *up)
     if (err == 0)
         err = up_choose(up, CATALOGUE_TRANSLATE, &up->flags.translate);
     if (err == 0 && up->n_workers == 0 && named == 0) {
-        log_error("no models in %s: run 'dragoman models pull --default'", up->models);
+        log_error("no models in '%s': run 'dragoman models pull --default'", up->models);
         return -ENOENT;
     }
     return err == 0 ? up_choose(up, CATALOGUE_TTS, &up->flags.tts) : err;
@@ -238,6 +238,34 @@ static void print_ready(const struct up *up)
     fflush(stdout);
 }
 
+static size_t named_by_flags(const struct up *up, enum catalogue_kind kind)
+{
+    switch (kind) {
+    case CATALOGUE_ASR:
+        return up->flags.asr.count;
+    case CATALOGUE_TRANSLATE:
+        return up->flags.translate.count;
+    default:
+        return up->flags.tts.count;
+    }
+}
+
+/* The models that one might miss, unless others were asked for. */
+static void print_missing(const struct up *up)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < catalogue_count(up->catalogue); i++) {
+        const struct catalogue_model *model = catalogue_at(up->catalogue, i);
+
+        if (model->is_default && named_by_flags(up, model->kind) == 0 &&
+            store_state(up->models, model) != STORE_PRESENT)
+            fprintf(stderr, "%s%s", n++ ? ", " : "without ", model->name);
+    }
+    if (n > 0)
+        fprintf(stderr, ": 'dragoman models pull --default' brings %s\n", n > 1 ? "them" : "it");
+}
+
 static int up_serve(struct up *up)
 {
     sigset_t stop;
@@ -253,6 +281,7 @@ static int up_serve(struct up *up)
     number = up_wait_ready(up, &stop);
     if (number == 0) {
         print_ready(up);
+        print_missing(up);
         sigwait(&stop, &number);
     }
     log_info("%s: draining, at most %lld s; again stops at once", strsignal(number),
@@ -276,9 +305,10 @@ static int up_open(struct up *up)
         log_error("cannot tell where the models are: set HOME, or name the folder by --models");
         return err;
     }
-    err = catalogue_load(NULL, &up->catalogue, &failure);
+    err = catalogue_load(up->flags.catalogue[0] ? up->flags.catalogue : NULL, &up->catalogue,
+                         &failure);
     if (err < 0) {
-        log_error("cannot read the catalogue of models: %s", strerror(-err));
+        log_error("%s", failure.text);
         return err;
     }
     up->workers = calloc(WORKERS_MAX + 1, sizeof(*up->workers));
@@ -290,6 +320,7 @@ int up_run(int argc, char **argv)
 {
     struct up up = {.flags = {.listen = "127.0.0.1:8080",
                               .models = "",
+                              .catalogue = "",
                               .broker_front = "",
                               .log_level = "warn",
                               .grace_s = 10},
@@ -307,6 +338,8 @@ int up_run(int argc, char **argv)
          "voices; without it all on disk, and espeak for other languages", NULL, 0, 0},
         {"threads", CONFIG_INT, &up.flags.threads, "N", "processors a model may use; 0: all", NULL,
          0, 1024},
+        {"catalogue", CONFIG_STRING, &up.flags.catalogue, "FILE",
+         "another catalogue of models than the built-in one", NULL, 0, 0},
         {"broker-front", CONFIG_STRING, &up.flags.broker_front, "ENDPOINT",
          "also take RPC callers there, such as tcp://127.0.0.1:5601", NULL, 0, 0},
         {"grace-s", CONFIG_INT, &up.flags.grace_s, "S",
