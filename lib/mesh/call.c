@@ -81,13 +81,13 @@ static void post(struct mesh_call *call, struct call_post *note, enum call_post_
 static int post_frame(struct mesh_call *call, const struct mesh_header *header,
                       const mesh_meta *meta, const ProtobufCMessage *body)
 {
-    struct call_post *note = malloc(sizeof(*note));
+    struct call_send *note = malloc(sizeof(*note));
     int err = -ENOMEM;
 
     if (note)
         err = mesh_message_build(header, meta, body, call->compress, &note->message);
     if (err == 0)
-        post(call, note, POST_FRAME);
+        post(call, &note->post, POST_FRAME);
     else
         free(note);
     return err;
@@ -164,21 +164,25 @@ int mesh_call_build_end(uint64_t id, const struct status *status, bool unprocess
     return mesh_message_build(&header, &meta, NULL, false, out);
 }
 
+static bool has_one_answer(const struct mesh_call *call)
+{
+    enum mesh_kind kind = call->method->kind;
+
+    return kind == MESH_UNARY || kind == MESH_UNARY_QUICK || kind == MESH_CLIENT_STREAMING;
+}
+
 /* How it ended: what the handler said first, else cancellation, else whether it answered. */
 static void verdict(struct mesh_call *call, struct status *status)
 {
-    bool one_answer =
-        call->method->kind == MESH_UNARY || call->method->kind == MESH_CLIENT_STREAMING;
-
     pthread_mutex_lock(&call->lock);
     if (call->failed || call->cancelled)
         *status = call->status;
-    else if (clock_now_ns() >= call->deadline_ns)
+    else if (call->deadline_ns != MESH_NEVER && clock_now_ns() >= call->deadline_ns)
         status_set(status, STATUS_DEADLINE_EXCEEDED, "the deadline has passed");
-    else if (one_answer && !call->has_response)
+    else if (has_one_answer(call) && !call->has_response)
         status_set(status, STATUS_INTERNAL, "the handler gave no response");
     else
-        status_set(status, STATUS_OK, "%s", "");
+        mesh_status_read(STATUS_OK, NULL, status);
     pthread_mutex_unlock(&call->lock);
     if (call->retry_delay_ms > 0 &&
         (status->code == STATUS_RESOURCE_EXHAUSTED || status->code == STATUS_UNAVAILABLE))
@@ -238,7 +242,7 @@ static void finish(struct mesh_call *call)
     pthread_mutex_lock(&call->lock);
     call->ended = true;
     pthread_mutex_unlock(&call->lock);
-    post(call, &call->end_post, POST_END);
+    post(call, &call->end_post.post, POST_END);
     mesh_method_ended(call->method->method, status.code, call->arrived_ns, clock_now_ns());
 }
 
@@ -391,7 +395,7 @@ static void answer(const ProtobufCMessage *message, void *closure_data)
         mesh_call_fail(call, STATUS_RESOURCE_EXHAUSTED,
                        "an answer of %zu bytes is larger than the %zu that the caller takes", size,
                        call->message_max);
-    else if (call->method->kind == MESH_UNARY || call->method->kind == MESH_CLIENT_STREAMING)
+    else if (has_one_answer(call))
         answer_the_only(call, message);
     else
         answer_one_of_many(call, message, size);

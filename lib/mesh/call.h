@@ -34,10 +34,16 @@ struct server_method {
 
 enum call_post_kind { POST_FRAME, POST_MORE_CREDIT, POST_END, POST_DRAIN };
 
+/* Each holds a reference on its call while it is under way. */
 struct call_post {
     struct mesh_post post;
-    struct mesh_call *call;      /* holds a reference while under way */
-    struct mesh_message message; /* POST_FRAME, which is allocated, and POST_END */
+    struct mesh_call *call;
+};
+
+/* POST_FRAME, allocated, and POST_END. */
+struct call_send {
+    struct call_post post; /* first */
+    struct mesh_message message;
 };
 
 struct mesh_call {
@@ -60,7 +66,8 @@ struct mesh_call {
     char *watched; /* of HEALTH_WATCH: the service */
     int told;      /* and what was said last */
 
-    struct call_post end_post, credit_post;
+    struct call_send end_post;
+    struct call_post credit_post;
 
     /* The handler's. */
     struct mesh_message open; /* Meta, and the first message unless open_read */

@@ -302,7 +302,7 @@ static void handle_post(struct mesh_channel *channel, struct stream_post *note)
         open_call(channel, stream);
         return; /* the post's reference is the thread's now */
     case POST_SEND:
-        send_message(channel, stream, &note->message);
+        send_message(channel, stream, &((struct stream_send *)note)->message);
         free(note);
         break;
     case POST_CREDIT:

@@ -107,7 +107,7 @@ struct mesh_message *mesh_flow_take(struct mesh_flow *flow, bool *tell)
     flow->first = message->next;
     if (!flow->first)
         flow->last = &flow->first;
-    mesh_header_decode(zmq_msg_data(&message->first), zmq_msg_size(&message->first), &header);
+    mesh_header_read(zmq_msg_data(&message->first), &header);
     if (is_charged(&header) && !flow->ended_in)
         *tell = mesh_credit_taken(&flow->in, header.body_bytes, !flow->first, clock_now_ns());
     return message;

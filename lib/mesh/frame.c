@@ -152,16 +152,9 @@ void mesh_header_encode(const struct mesh_header *header, uint8_t out[MESH_HEADE
     put32(out + CRC_OFFSET, mesh_crc32c(out, CRC_OFFSET));
 }
 
-int mesh_header_decode(const void *first, size_t size, struct mesh_header *out)
+void mesh_header_read(const void *first, struct mesh_header *out)
 {
     const uint8_t *at = first;
-
-    if (size < MESH_HEADER_BYTES || memcmp(at, magic, sizeof(magic)) != 0)
-        return -EBADMSG;
-    if (at[3] != MESH_VERSION)
-        return -EPROTONOSUPPORT;
-    if (get32(at + CRC_OFFSET) != mesh_crc32c(at, CRC_OFFSET))
-        return -EBADMSG;
 
     *out = (struct mesh_header){
         .kind = at[4],
@@ -178,6 +171,20 @@ int mesh_header_decode(const void *first, size_t size, struct mesh_header *out)
         .method_hash = get64(at + 48),
         .meta_bytes = get32(at + 56),
     };
+}
+
+int mesh_header_decode(const void *first, size_t size, struct mesh_header *out)
+{
+    const uint8_t *at = first;
+
+    if (size < MESH_HEADER_BYTES || memcmp(at, magic, sizeof(magic)) != 0)
+        return -EBADMSG;
+    if (at[3] != MESH_VERSION)
+        return -EPROTONOSUPPORT;
+    if (get32(at + CRC_OFFSET) != mesh_crc32c(at, CRC_OFFSET))
+        return -EBADMSG;
+
+    mesh_header_read(first, out);
     return 0;
 }
 

@@ -88,6 +88,9 @@ void mesh_header_encode(const struct mesh_header *header, uint8_t out[MESH_HEADE
  */
 int mesh_header_decode(const void *first, size_t size, struct mesh_header *out);
 
+/** Read one that was checked before, or that we wrote. */
+void mesh_header_read(const void *first, struct mesh_header *out);
+
 /**
  * Read a message and check that its parts agree: lengths, flags, the number of frames.
  *

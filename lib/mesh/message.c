@@ -174,9 +174,21 @@ int mesh_message_set_meta(struct mesh_message *message, const mesh_meta *meta)
 
 void mesh_message_frame(struct mesh_message *message, struct mesh_frame *out)
 {
-    mesh_frame_decode(zmq_msg_data(&message->first), zmq_msg_size(&message->first),
-                      message->has_body ? zmq_msg_data(&message->body) : NULL,
-                      message->has_body ? zmq_msg_size(&message->body) : 0, out);
+    uint8_t *first = zmq_msg_data(&message->first);
+    size_t known;
+
+    mesh_header_read(first, &out->header);
+    known = MESH_HEADER_BYTES + out->header.meta_bytes;
+    out->meta = first + MESH_HEADER_BYTES;
+    out->body = NULL;
+    out->body_size = 0;
+    if (message->has_body) {
+        out->body = zmq_msg_data(&message->body);
+        out->body_size = zmq_msg_size(&message->body);
+    } else if (out->header.flags & MESH_INLINE) {
+        out->body = first + known;
+        out->body_size = zmq_msg_size(&message->first) - known;
+    }
 }
 
 size_t mesh_message_bytes(struct mesh_message *message)

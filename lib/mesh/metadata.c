@@ -203,8 +203,14 @@ void mesh_status_read(uint16_t number, const Dragoman__Mesh__V1__Meta *meta, str
     enum status_code code =
         number <= STATUS_UNAUTHENTICATED ? (enum status_code)number : STATUS_UNKNOWN;
 
-    status_set(out, code, "%s", meta ? meta->status_message : "");
-    out->retry_delay_ms = meta ? meta->retry_delay_ms : 0;
+    if (!meta) { /* of almost every END that is OK */
+        out->code = code;
+        out->retry_delay_ms = 0;
+        out->message[0] = '\0';
+        return;
+    }
+    status_set(out, code, "%s", meta->status_message);
+    out->retry_delay_ms = meta->retry_delay_ms;
 }
 
 /* ---- selectors and labels -------------------------------------------------------------------- */

@@ -52,6 +52,7 @@ struct mesh_server {
     uint64_t last_call;       /* of the link's session */
     struct mesh_timers timers;
     struct mesh_job *fresh, **fresh_last; /* calls of this step, for the pool */
+    struct mesh_job *quick, **quick_last; /* and for this thread */
     struct mesh_call *calls[CALL_BUCKETS];
     uint32_t n_calls, n_watches; /* alive; watches are no calls here */
     uint32_t n_listed;           /* of them, those of sessions that stand */
@@ -507,8 +508,13 @@ static void start_call(struct mesh_server *server, struct mesh_call *call)
     metric_set(server->running, server->n_calls);
     mesh_call_hold(call); /* the handler's */
     call->job.next = NULL;
-    *server->fresh_last = &call->job;
-    server->fresh_last = &call->job.next;
+    if (call->method->kind == MESH_UNARY_QUICK && !call->open_read) {
+        *server->quick_last = &call->job;
+        server->quick_last = &call->job.next;
+    } else {
+        *server->fresh_last = &call->job;
+        server->fresh_last = &call->job.next;
+    }
 }
 
 static void accept_call(struct mesh_server *server, struct mesh_peer *peer,
@@ -782,19 +788,21 @@ static void begin_drain(struct mesh_server *server)
 static void handle_post(struct mesh_server *server, struct call_post *note)
 {
     struct mesh_call *call = note->call;
+    struct mesh_message *end;
 
     switch ((enum call_post_kind)note->post.kind) {
     case POST_FRAME:
-        send_or_drop(server, call, &note->message);
+        send_or_drop(server, call, &((struct call_send *)note)->message);
         free(note);
         break;
     case POST_MORE_CREDIT:
         send_credit(server, call);
         break;
     case POST_END:
-        if (zmq_msg_size(&note->message.first) == 0 && call->listed)
+        end = &call->end_post.message;
+        if (zmq_msg_size(&end->first) == 0 && call->listed)
             reject(server, call->peer, STATUS_RESOURCE_EXHAUSTED, "no memory to end a call");
-        send_or_drop(server, call, &note->message);
+        send_or_drop(server, call, end);
         forget(server, call);
         break;
     case POST_DRAIN:
@@ -829,6 +837,21 @@ static void cancel_late_calls(struct mesh_server *server, int64_t now_ns)
             (struct mesh_call *)((char *)timer - offsetof(struct mesh_call, timer));
 
         cancel(server, call, STATUS_DEADLINE_EXCEEDED, "the deadline has passed");
+    }
+}
+
+/* Their ENDs lie in the mailbox after this. */
+static void run_quick(struct mesh_server *server)
+{
+    struct mesh_job *job = server->quick;
+
+    server->quick = NULL;
+    server->quick_last = &server->quick;
+    while (job) {
+        struct mesh_job *next = job->next;
+
+        mesh_call_run(job);
+        job = next;
     }
 }
 
@@ -871,6 +894,8 @@ static bool step(struct mesh_server *server)
     else
         busy |= mesh_link_step(&server->link, now);
     hand_out(server);
+    run_quick(server);
+    busy |= handle_posts(server);
     cancel_late_calls(server, now);
     look_at_drain(server);
     return busy;
@@ -961,6 +986,7 @@ int mesh_server_create(const struct mesh_server_options *options, struct mesh_se
     pthread_condattr_destroy(&clock);
     server->mailbox.fd = -1;
     server->fresh_last = &server->fresh;
+    server->quick_last = &server->quick;
     server->options = *options;
     if (server->options.capacity == 0)
         server->options.capacity = 1;

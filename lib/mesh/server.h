@@ -18,7 +18,13 @@
 struct mesh_server;
 struct mesh_call;
 
-enum mesh_kind { MESH_UNARY, MESH_CLIENT_STREAMING, MESH_SERVER_STREAMING, MESH_BIDI_STREAMING };
+enum mesh_kind {
+    MESH_UNARY,
+    MESH_CLIENT_STREAMING,
+    MESH_SERVER_STREAMING,
+    MESH_BIDI_STREAMING,
+    MESH_UNARY_QUICK, /* unary, on the server's own thread: for handlers of microseconds that never block */
+};
 
 struct mesh_server_options {
     const char *endpoint;     /* the broker's worker side, or with `bind` where callers connect */

@@ -4,6 +4,7 @@
 #include "mesh/meta.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -25,6 +26,7 @@ void mesh_stream_release(struct mesh_stream *stream)
     mesh_flow_fini(&stream->flow);
     mesh_metadata_destroy(&stream->initial);
     mesh_metadata_destroy(&stream->trailers);
+    free(stream->status_message);
     pthread_cond_destroy(&stream->changed);
     pthread_mutex_destroy(&stream->lock);
     pthread_mutex_destroy(&stream->notify_lock);
@@ -161,7 +163,10 @@ bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bo
     first = !stream->over;
     if (first) {
         stream->over = true;
-        stream->status = *status;
+        stream->code = status->code;
+        stream->retry_delay_ms = status->retry_delay_ms;
+        if (status->message[0])
+            stream->status_message = strdup(status->message); /* without memory there is none */
         if (drop_unread)
             mesh_flow_drop_unread(&stream->flow);
         pthread_cond_broadcast(&stream->changed);
@@ -204,6 +209,15 @@ void mesh_stream_destroy(struct mesh_stream **stream)
     *stream = NULL;
 }
 
+static void read_status(const struct mesh_stream *stream, struct status *status)
+{
+    status->code = stream->code;
+    status->retry_delay_ms = stream->retry_delay_ms;
+    status->message[0] = '\0';
+    if (stream->status_message)
+        snprintf(status->message, sizeof(status->message), "%s", stream->status_message);
+}
+
 bool mesh_stream_status(const struct mesh_stream *stream, struct status *status)
 {
     struct mesh_stream *self = (struct mesh_stream *)stream; /* its lock is no part of its value */
@@ -212,7 +226,7 @@ bool mesh_stream_status(const struct mesh_stream *stream, struct status *status)
     pthread_mutex_lock(&self->lock);
     over = self->over;
     if (over && status)
-        *status = self->status;
+        read_status(self, status);
     pthread_mutex_unlock(&self->lock);
     return over;
 }
@@ -286,13 +300,13 @@ static int put_first_message(struct mesh_stream *stream, const ProtobufCMessage 
 static int put_message(struct mesh_stream *stream, const ProtobufCMessage *message, uint32_t seq)
 {
     struct mesh_header header = {.kind = MESH_DATA, .seq = seq};
-    struct stream_post *note = malloc(sizeof(*note));
+    struct stream_send *note = malloc(sizeof(*note));
     int err = -ENOMEM;
 
     if (note)
         err = mesh_message_build(&header, NULL, message, stream->compress, &note->message);
     if (err == 0)
-        post(stream, note, POST_SEND);
+        post(stream, &note->post, POST_SEND);
     else
         free(note);
     return err;
@@ -366,7 +380,7 @@ static bool claim_open(struct mesh_stream *stream)
 int mesh_stream_finish(struct mesh_stream *stream)
 {
     struct mesh_header header = {.kind = MESH_DATA, .flags = MESH_END_SEND};
-    struct stream_post *note = malloc(sizeof(*note));
+    struct stream_send *note = malloc(sizeof(*note));
     bool had, on_open;
 
     if (!note)
@@ -382,7 +396,7 @@ int mesh_stream_finish(struct mesh_stream *stream)
         set_end_send(&stream->open);
         post_open(stream);
     } else if (!had && mesh_message_build(&header, NULL, NULL, false, &note->message) == 0) {
-        post(stream, note, POST_SEND);
+        post(stream, &note->post, POST_SEND);
         return 0;
     }
     free(note);
@@ -449,7 +463,7 @@ ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status
     struct mesh_message *arrived;
     bool tell;
 
-    *status = stream->status;
+    read_status(stream, status);
     if (status->code != STATUS_OK)
         return NULL;
     arrived = mesh_flow_take(&stream->flow, &tell);

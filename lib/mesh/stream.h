@@ -23,7 +23,12 @@ enum stream_post_kind { POST_OPEN, POST_SEND, POST_CREDIT, POST_CANCEL };
 struct stream_post {
     struct mesh_post post;
     struct mesh_stream *stream;
-    struct mesh_message message; /* of POST_SEND, which is allocated */
+};
+
+/* POST_SEND; allocated. */
+struct stream_send {
+    struct stream_post post; /* first */
+    struct mesh_message message;
 };
 
 enum stream_place { PLACE_NONE, PLACE_WAITING, PLACE_OPEN, PLACE_GONE };
@@ -51,7 +56,9 @@ struct mesh_stream {
     bool open_posted, credit_posted, cancel_posted;
     bool over;
     struct mesh_flow flow;
-    struct status status;
+    enum status_code code; /* how, when over; apart, so that a call stays small: */
+    uint32_t retry_delay_ms;
+    char *status_message; /* NULL: none */
     struct mesh_metadata *initial, *trailers;
 
     pthread_mutex_t

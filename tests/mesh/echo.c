@@ -168,6 +168,12 @@ static void echo__chat(Dragoman__Test__V1__Echo_Service *self, const echo_reques
     leave(call);
 }
 
+static void echo__quick(Dragoman__Test__V1__Echo_Service *self, const echo_request *request,
+                        Dragoman__Test__V1__EchoResponse_Closure reply, void *call)
+{
+    echo__unary(self, request, reply, call);
+}
+
 static void echo__missing(Dragoman__Test__V1__Echo_Service *self, const echo_request *request,
                           Dragoman__Test__V1__EchoResponse_Closure reply, void *call)
 {
@@ -177,12 +183,12 @@ static void echo__missing(Dragoman__Test__V1__Echo_Service *self, const echo_req
 int echo_add(struct mesh_server *server)
 {
     static const enum mesh_kind kinds[] = {MESH_UNARY, MESH_CLIENT_STREAMING, MESH_SERVER_STREAMING,
-                                           MESH_BIDI_STREAMING};
+                                           MESH_BIDI_STREAMING, MESH_UNARY_QUICK};
     static ProtobufCServiceDescriptor without_missing;
     static Dragoman__Test__V1__Echo_Service service = DRAGOMAN__TEST__V1__ECHO__INIT(echo__);
 
     without_missing = dragoman__test__v1__echo__descriptor;
-    without_missing.n_methods = 4;
+    without_missing.n_methods = 5;
     service.base.descriptor = &without_missing;
     return mesh_server_add_service(server, &service.base, kinds);
 }

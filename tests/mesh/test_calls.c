@@ -592,6 +592,31 @@ static void burst_next(void *arg, const struct status *status, ProtobufCMessage 
             0);
 }
 
+static void quick_calls(void **state)
+{
+    struct rig *rig = *state;
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    struct mesh_metadata *metadata = echoed_metadata();
+    struct mesh_call_options options = {.metadata = metadata};
+
+    for (int i = 0; i < 3; i++) {
+        struct mesh_stream *stream = open_stream(rig, "Quick", &options);
+
+        request.status_code = i == 2 ? STATUS_ABORTED : 0;
+        if (i == 1) { /* without a message in OPEN it is no quick one */
+            ProtobufCMessage *message = NULL;
+
+            assert_int_equal(mesh_stream_read(stream, &message, 0), -EAGAIN);
+        }
+        assert_int_equal(mesh_stream_write(stream, &request.base, 5000), 0);
+        assert_int_equal(mesh_stream_finish(stream), 0);
+        expect_end(stream, (enum status_code)request.status_code);
+        expect_echoed(stream);
+        mesh_stream_destroy(&stream);
+    }
+    mesh_metadata_destroy(&metadata);
+}
+
 static void calls_without_a_waiting_thread(void **state)
 {
     enum { CALLS = 5000, AT_ONCE = 64 };
@@ -735,6 +760,7 @@ int main(void)
         cmocka_unit_test(tiny_messages),
         cmocka_unit_test(too_large),
         cmocka_unit_test(selector_finds_or_not),
+        cmocka_unit_test(quick_calls),
         cmocka_unit_test(calls_without_a_waiting_thread),
         cmocka_unit_test(events_wake_a_loop),
         cmocka_unit_test(server_gone_is_unavailable),
