@@ -45,7 +45,7 @@ struct tts_engine {
      * @param phonemes  IPA of the sentence, the caller's to free(), set before the first emit and on
      *                  success only; NULL: not wanted
      * @return 0, also when there was nothing to say; -ENOENT no such voice or language; -EINVAL no such
-     *         speaker; -E2BIG longer than the engine speaks at once; -ECANCELED; -ENOMEM; emit's
+     *         speaker; -E2BIG longer than the engine speaks at once; -EILSEQ a text it cannot cope with; -ECANCELED; -ENOMEM; emit's
      */
     int (*speak)(struct tts_model *model, const char *sentence, const struct tts_settings *settings,
                  int (*emit)(void *arg, const float *pcm, size_t n_samples), void *arg,

@@ -318,6 +318,10 @@ static int fail_engine(const struct speech *speech, int err)
                        "sentence %u is longer than the engine '%s' speaks at once: send it in "
                        "parts",
                        speech->n_sentences, speech->self->engine->name);
+    else if (err == -EILSEQ)
+        mesh_call_fail(speech->call, STATUS_INVALID_ARGUMENT,
+                       "cannot speak sentence %u: espeak-ng could not cope with it",
+                       speech->n_sentences);
     else if (err != -ECANCELED)
         mesh_call_fail(speech->call, status_from_errno(err), "cannot speak sentence %u: %s",
                        speech->n_sentences, strerror(-err));

@@ -16,7 +16,8 @@ int hear(void *arg, const float *pcm, size_t n_samples)
 
     assert_non_null(more);
     heard->pcm = more;
-    memcpy(more + heard->n_samples, pcm, n_samples * sizeof(*pcm));
+    if (n_samples)
+        memcpy(more + heard->n_samples, pcm, n_samples * sizeof(*pcm));
     heard->n_samples += n_samples;
     heard->n_chunks++;
     return heard->stop_after && heard->n_chunks >= heard->stop_after ? heard->answer : 0;

@@ -75,9 +75,9 @@ static void check_text(const json_t *entry, size_t *different, size_t *total)
 
     for (size_t i = 0; i < json_array_size(list); i++)
         expected[i] = json_string_value(json_array_get(list, i));
-    assert_int_equal(
-        vits_phonemes_of(json_string_value(json_object_get(entry, "voice")), text, &sentences, &n),
-        0);
+    assert_int_equal(vits_phonemes_of(json_string_value(json_object_get(entry, "voice")), text,
+                                      NULL, &sentences, &n),
+                     0);
     got = join((const char *const *)sentences, n);
     want = join(expected, json_array_size(list));
     keep_marks(got, marks[0]);
@@ -146,7 +146,7 @@ static void nothing_to_say_is_no_sentence(void **state)
         char **sentences = NULL;
         size_t n = 1;
 
-        assert_int_equal(vits_phonemes_of("en-us", texts[i], &sentences, &n), 0);
+        assert_int_equal(vits_phonemes_of("en-us", texts[i], NULL, &sentences, &n), 0);
         assert_int_equal(n, 0);
         vits_phonemes_free(&sentences, n);
     }
@@ -158,7 +158,7 @@ static void unknown_voices_are_refused(void **state)
     size_t n = 0;
 
     (void)state;
-    assert_int_equal(vits_phonemes_of("xx-none", "text", &sentences, &n), -ENOENT);
+    assert_int_equal(vits_phonemes_of("xx-none", "text", NULL, &sentences, &n), -ENOENT);
     assert_null(sentences);
 }
 
@@ -169,8 +169,8 @@ static void language_switches_leave_no_mark(void **state)
     size_t n = 0;
 
     (void)state;
-    assert_int_equal(vits_phonemes_of("de", "Das ist ein Computer von Microsoft.", &sentences, &n),
-                     0);
+    assert_int_equal(
+        vits_phonemes_of("de", "Das ist ein Computer von Microsoft.", NULL, &sentences, &n), 0);
     assert_int_equal(n, 1);
     assert_null(strchr(sentences[0], '('));
     vits_phonemes_free(&sentences, n);

@@ -98,7 +98,8 @@ static void note(struct answer *answer, const Response *message)
 {
     answer->pcm = realloc(answer->pcm, answer->n_samples * 2 + message->pcm.len + 1);
     assert_non_null(answer->pcm);
-    memcpy(answer->pcm + answer->n_samples, message->pcm.data, message->pcm.len);
+    if (message->pcm.len)
+        memcpy(answer->pcm + answer->n_samples, message->pcm.data, message->pcm.len);
     assert_int_equal(message->pcm.len % 2, 0);
     answer->n_samples += message->pcm.len / 2;
     if (answer->n_messages++)

@@ -2,7 +2,7 @@
 
 #include "base/buffer.h"
 #include "text/language.h"
-#include "tts/espeak/library.h"
+#include "tts/espeak/process.h"
 #include "tts/vits/phonemes.h"
 
 #include <errno.h>
@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RATE_MOST 700                  /* words per minute; past 450 the library skips over time */
-#define SENTENCE_MAX_BYTES (64u << 20) /* of samples: twenty-four minutes */
+#define RATE_MOST 700 /* words per minute; past 450 the library skips over time */
 #define EMIT_SAMPLES 4096
 
 struct tts_model {
@@ -75,7 +74,6 @@ static int list_voices(struct tts_model *model)
     const espeak_VOICE **list;
     size_t n = 0, kept = 0;
 
-    espeak_library_lock();
     list = espeak_ListVoices(NULL);
     while (list && list[n])
         n++;
@@ -84,7 +82,6 @@ static int list_voices(struct tts_model *model)
     for (size_t i = 0; model->texts && i < n; i++)
         if (read_voice(list[i], &model->texts[kept]) == 0)
             kept++;
-    espeak_library_unlock();
     if (!model->texts || !model->voices)
         return -ENOMEM;
     qsort(model->texts, kept, sizeof(*model->texts), compare_texts);
@@ -120,7 +117,7 @@ static int load(const char *folder, int n_threads, const char *compute_type, cha
                 size_t size, struct tts_model **out)
 {
     struct tts_model *model = calloc(1, sizeof(*model));
-    int err = model ? espeak_library_open() : -ENOMEM;
+    int err = model ? espeak_open() : -ENOMEM;
 
     (void)folder; /* its data comes with the library */
     (void)n_threads;
@@ -144,50 +141,29 @@ static size_t voices_of(const struct tts_model *model, const struct tts_voice **
     return model->n_voices;
 }
 
-/* What the library's callback fills; it has no argument of its own, but events carry one. */
-struct recording {
-    struct buffer samples; /* int16_t */
-    const volatile int *cancel;
-    int err;
-};
-
-/* @return non-zero to stop */
-static int record(short *samples, int n, espeak_EVENT *events)
-{
-    struct recording *recording = events->user_data;
-
-    if (recording->cancel && *recording->cancel)
-        recording->err = -ECANCELED;
-    else if (samples && n > 0)
-        recording->err = buffer_append(&recording->samples, samples, (size_t)n * sizeof(*samples));
-    if (recording->err == -EMSGSIZE)
-        recording->err = -E2BIG;
-    return recording->err != 0;
-}
-
 static int clamp(float value, int least, int most)
 {
     return value < (float)least ? least : value > (float)most ? most : (int)value;
 }
 
-/* Speak into memory: nobody else speaks meanwhile, and a slow reader must not hold them up. */
-static int speak_into(const char *voice, const char *sentence, float speed,
-                      struct recording *recording)
+/* In the child: append what the library made. @return non-zero to stop */
+static int record(short *samples, int n, espeak_EVENT *events)
 {
-    int err;
+    struct buffer *out = events->user_data;
 
-    espeak_library_lock();
-    err = espeak_library_set_voice(voice);
-    if (!err) {
-        espeak_SetSynthCallback(record);
-        espeak_SetParameter(espeakRATE,
-                            clamp(speed * espeakRATE_NORMAL, espeakRATE_MINIMUM, RATE_MOST), 0);
-        if (espeak_Synth(sentence, strlen(sentence) + 1, 0, POS_CHARACTER, 0, espeakCHARS_UTF8,
-                         NULL, recording) != EE_OK)
-            err = -EIO;
-    }
-    espeak_library_unlock();
-    return recording->err ? recording->err : err;
+    return samples && n > 0 && buffer_append(out, samples, (size_t)n * sizeof(*samples)) < 0;
+}
+
+/* In the child: the sentence as int16_t. */
+static int speak_into(const char *voice, const char *text, int rate, struct buffer *out)
+{
+    (void)voice;
+    espeak_SetSynthCallback(record);
+    espeak_SetParameter(espeakRATE, rate, 0);
+    if (espeak_Synth(text, strlen(text) + 1, 0, POS_CHARACTER, 0, espeakCHARS_UTF8, NULL, out) !=
+        EE_OK)
+        return -EIO;
+    return out->size + EMIT_SAMPLES > ESPEAK_ANSWER_MAX ? -E2BIG : 0;
 }
 
 static int emit_all(const struct buffer *samples,
@@ -211,14 +187,15 @@ static int emit_all(const struct buffer *samples,
 }
 
 /* IPA of the sentence, clauses joined. */
-static int phonemes_of(const char *voice, const char *sentence, char **phonemes)
+static int phonemes_of(const char *voice, const char *sentence, const volatile int *cancel,
+                       char **phonemes)
 {
     struct buffer all;
     char **parts = NULL;
     size_t n = 0;
-    int err = vits_phonemes_of(voice, sentence, &parts, &n);
+    int err = vits_phonemes_of(voice, sentence, cancel, &parts, &n);
 
-    buffer_init(&all, SENTENCE_MAX_BYTES);
+    buffer_init(&all, ESPEAK_ANSWER_MAX);
     for (size_t i = 0; !err && i < n; i++)
         err = buffer_printf(&all, "%s%s", i ? " " : "", parts[i]);
     if (!err && n == 0)
@@ -237,30 +214,30 @@ static int speak(struct tts_model *model, const char *sentence, const struct tts
 {
     const struct tts_voice *voice =
         tts_voice_find(model->voices, model->n_voices, settings->voice, settings->language);
-    struct recording recording = {.cancel = settings->cancel};
+    float speed = settings->speed == 0.0f ? 1.0f : settings->speed;
+    int rate = clamp(speed * espeakRATE_NORMAL, espeakRATE_MINIMUM, RATE_MOST), err = 0;
+    struct buffer samples;
     char *ipa = NULL;
-    int err = 0;
 
     if (!voice)
         return -ENOENT;
     if (settings->speaker && *settings->speaker)
         return -EINVAL;
-    buffer_init(&recording.samples, SENTENCE_MAX_BYTES);
+    buffer_init(&samples, ESPEAK_ANSWER_MAX);
     if (phonemes)
-        err = phonemes_of(voice->name, sentence, &ipa);
+        err = phonemes_of(voice->name, sentence, settings->cancel, &ipa);
     if (!err)
-        err = speak_into(voice->name, sentence, settings->speed == 0.0f ? 1.0f : settings->speed,
-                         &recording);
+        err = espeak_run(speak_into, voice->name, sentence, rate, settings->cancel, &samples);
     if (!err && phonemes)
         *phonemes = ipa;
     if (!err)
-        err = emit_all(&recording.samples, emit, arg);
+        err = emit_all(&samples, emit, arg);
     if (err) {
         free(ipa);
         if (phonemes)
             *phonemes = NULL;
     }
-    buffer_fini(&recording.samples);
+    buffer_fini(&samples);
     return err;
 }
 

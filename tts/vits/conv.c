@@ -10,6 +10,7 @@
 /* More of anything than a voice has, and few enough that no product of sizes overflows. */
 #define CHANNELS_MAX 65536
 #define TAPS_MAX 1024
+#define REACH_MAX 8192 /* columns from the first tap to the last */
 
 static size_t n_blocks(const struct vits_conv *conv)
 {
@@ -174,6 +175,13 @@ int vits_load_conv(struct vits_loader *loader, const char *module, size_t c_out,
     if ((c_out && shape[0] != c_out) || (c_in && shape[1] != c_in) || (taps && shape[2] != taps))
         return vits_refuse(loader, "'%s' has weights (%zu, %zu, %zu), not (%zu, %zu, %zu)", module,
                            shape[0], shape[1], shape[2], c_out, c_in, taps);
+    if (conv.dilation > REACH_MAX / shape[2])
+        return vits_refuse(loader, "'%s' has %zu taps %zu apart", module, shape[2], conv.dilation);
+    /* Centred, or padded by a node of its own before it (the feed-forward layers are). */
+    if (conv.pad_left != conv.pad_right ||
+        (conv.pad_left && conv.pad_left != (shape[2] - 1) * conv.dilation / 2))
+        return vits_refuse(loader, "'%s' has padding %zu and %zu", module, conv.pad_left,
+                           conv.pad_right);
     if (conv.bias && conv.bias->count != shape[0])
         return vits_refuse(loader, "'%s' has %zu biases for %zu outputs", module, conv.bias->count,
                            shape[0]);

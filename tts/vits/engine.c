@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "text/utf8.h"
+#include "tts/espeak/process.h"
 #include "tts/vits/phonemes.h"
 #include "tts/vits/vits.h"
 #include "tts/vits/voice.h"
@@ -203,6 +204,7 @@ static int load(const char *folder, int n_threads, const char *compute_type, cha
     if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
         seed = (uint64_t)clock_now_ns();
     model->seed = seed;
+    espeak_open(); /* its data is read while nobody waits; phonemes tell when it is missing */
     read_licence(folder, model->licence, sizeof(model->licence));
     err = load_voices(model, folder, error, size);
     if (!err) {
@@ -319,9 +321,9 @@ static int speak(struct tts_model *model, const char *sentence, const struct tts
     };
     if (speech.options.speaker < 0 || !(speed >= SPEED_MIN))
         return -EINVAL;
-    err = speech.config->from_text
-              ? vits_phonemes_of_text(sentence, &sentences, &n)
-              : vits_phonemes_of(speech.config->espeak_voice, sentence, &sentences, &n);
+    err = speech.config->from_text ? vits_phonemes_of_text(sentence, &sentences, &n)
+                                   : vits_phonemes_of(speech.config->espeak_voice, sentence,
+                                                      settings->cancel, &sentences, &n);
     if (!err && phonemes) {
         joined = join(sentences, n);
         err = joined ? 0 : -ENOMEM;

@@ -2,7 +2,7 @@
 
 #include "base/buffer.h"
 #include "text/utf8.h"
-#include "tts/espeak/library.h"
+#include "tts/espeak/process.h"
 
 #include <errno.h>
 #include <espeak-ng/speak_lib.h>
@@ -12,9 +12,6 @@
 #include <string.h>
 #include <uchar.h>
 #include <utf8proc.h>
-
-/* IPA of one call stays far below; the bound is for texts that were not split before. */
-#define PHONEMES_MAX_BYTES (16u << 20)
 
 /*
  * What ends a clause for espeak-ng, by the mark that voices were trained with. Marks that may stand
@@ -173,33 +170,7 @@ static int append_mark(struct buffer *out, char mark)
     return buffer_append(out, text, strchr(",:;", mark) ? 2 : 1);
 }
 
-/* Take what the buffer holds as one more sentence. */
-static int add_sentence(struct buffer *ipa, char ***sentences, size_t *n)
-{
-    char **more, *decomposed;
-    int err = -ENOMEM;
-
-    if (ipa->size == 0)
-        return 0;
-    if (buffer_append(ipa, "", 1) < 0)
-        return -ENOMEM;
-    decomposed = (char *)utf8proc_NFD(ipa->data);
-    buffer_fini(ipa);
-    buffer_init(ipa, PHONEMES_MAX_BYTES);
-    if (!decomposed)
-        return -ENOMEM;
-    more = realloc(*sentences, (*n + 1) * sizeof(*more));
-    if (more) {
-        *sentences = more;
-        more[(*n)++] = decomposed;
-        decomposed = NULL;
-        err = 0;
-    }
-    free(decomposed);
-    return err;
-}
-
-/* One clause. @return whether it ends a sentence; -ENOMEM */
+/* One clause of the text. @return whether it ends a sentence; -ENOMEM */
 static int read_clause(const char *voice, const char **text, const char *end, struct buffer *out)
 {
     const void *next = *text;
@@ -213,36 +184,66 @@ static int read_clause(const char *voice, const char **text, const char *end, st
     ends = vits_clause_end(*text, (size_t)(stop - *text), next != NULL, &mark);
     *text = next;
     if (!ipa || !*ipa)
-        return out->size > 0 && ends;
+        return ends;
     if (append_ipa(out, voice, ipa) < 0 || append_mark(out, mark) < 0)
         return -ENOMEM;
     return ends;
 }
 
-int vits_phonemes_of(const char *voice, const char *text, char ***sentences, size_t *n)
+/* Close the sentence that began at `since`, if there is any of it. */
+static int end_sentence(struct buffer *out, size_t *since)
+{
+    int err = out->size > *since ? buffer_append(out, "", 1) : 0;
+
+    *since = out->size;
+    return err;
+}
+
+/* In the child: sentences, a NUL behind each. */
+static int read_sentences(const char *voice, const char *text, int unused, struct buffer *out)
 {
     const char *end = text + strlen(text);
-    struct buffer ipa;
-    int err = espeak_library_open(), ends;
+    size_t since = 0;
+    int err = 0, ends;
 
-    *sentences = NULL;
-    *n = 0;
-    if (err < 0)
-        return err;
-    buffer_init(&ipa, PHONEMES_MAX_BYTES);
-    espeak_library_lock();
-    err = espeak_library_set_voice(voice);
+    (void)unused;
     while (!err && text) {
-        ends = read_clause(voice, &text, end, &ipa);
+        ends = read_clause(voice, &text, end, out);
         if (ends < 0)
             err = ends;
         else if (ends)
-            err = add_sentence(&ipa, sentences, n);
+            err = end_sentence(out, &since);
     }
-    espeak_library_unlock();
-    if (!err)
-        err = add_sentence(&ipa, sentences, n);
-    buffer_fini(&ipa);
+    return err ? err : end_sentence(out, &since);
+}
+
+static int add_sentence(const char *text, char ***sentences, size_t *n)
+{
+    char *decomposed = (char *)utf8proc_NFD((const utf8proc_uint8_t *)text);
+    char **more = decomposed ? realloc(*sentences, (*n + 1) * sizeof(*more)) : NULL;
+
+    if (!more) {
+        free(decomposed);
+        return -ENOMEM;
+    }
+    *sentences = more;
+    more[(*n)++] = decomposed;
+    return 0;
+}
+
+int vits_phonemes_of(const char *voice, const char *text, const volatile int *cancel,
+                     char ***sentences, size_t *n)
+{
+    struct buffer all;
+    int err;
+
+    *sentences = NULL;
+    *n = 0;
+    buffer_init(&all, ESPEAK_ANSWER_MAX);
+    err = espeak_run(read_sentences, voice, text, 0, cancel, &all);
+    for (size_t at = 0; !err && at < all.size; at += strlen((char *)all.data + at) + 1)
+        err = add_sentence((const char *)all.data + at, sentences, n);
+    buffer_fini(&all);
     if (err < 0)
         vits_phonemes_free(sentences, *n);
     return err;
@@ -250,19 +251,9 @@ int vits_phonemes_of(const char *voice, const char *text, char ***sentences, siz
 
 int vits_phonemes_of_text(const char *text, char ***sentences, size_t *n)
 {
-    struct buffer copy;
-    int err;
-
     *sentences = NULL;
     *n = 0;
-    buffer_init(&copy, PHONEMES_MAX_BYTES);
-    err = buffer_append(&copy, text, strlen(text));
-    if (!err)
-        err = add_sentence(&copy, sentences, n);
-    buffer_fini(&copy);
-    if (err < 0)
-        vits_phonemes_free(sentences, *n);
-    return err;
+    return *text ? add_sentence(text, sentences, n) : 0;
 }
 
 void vits_phonemes_free(char ***sentences, size_t n)

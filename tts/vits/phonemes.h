@@ -14,9 +14,12 @@
  * @param text       UTF-8, NUL-terminated
  * @param sentences  (*n) decomposed IPA (NFD), one string a sentence; vits_phonemes_free() them.
  *                   None for a text without anything to say
- * @return 0; -ENOENT when espeak-ng has no such voice or no data; -ENOMEM
+ * @param cancel     non-zero: give up; may be NULL
+ * @return 0; -ENOENT when espeak-ng has no such voice or no data; -EILSEQ when it cannot cope with
+ *         the text; -ECANCELED; -ENOMEM
  */
-int vits_phonemes_of(const char *voice, const char *text, char ***sentences, size_t *n);
+int vits_phonemes_of(const char *voice, const char *text, const volatile int *cancel,
+                     char ***sentences, size_t *n);
 
 /** The characters themselves, decomposed: for voices trained on text ("phoneme_type": "text"). */
 int vits_phonemes_of_text(const char *text, char ***sentences, size_t *n);
