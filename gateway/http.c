@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ANSWER_MAX ((size_t)1 << 30) /* bytes of one answer in memory */
@@ -139,6 +140,16 @@ void http_add_header(struct http_exchange *exchange, const char *name, const cha
         buffer_printf(&exchange->headers, "%s: %s\r\n", name, value);
 }
 
+static void add_date(struct buffer *out)
+{
+    char text[40];
+    time_t now = time(NULL);
+    struct tm utc;
+
+    if (gmtime_r(&now, &utc) && strftime(text, sizeof(text), "%a, %d %b %Y %T GMT", &utc))
+        buffer_printf(out, "Date: %s\r\n", text);
+}
+
 static void add_cors(struct http_exchange *exchange)
 {
     const char *origin = exchange->server->options.cors_origin;
@@ -162,6 +173,7 @@ static void append_head(struct http_exchange *exchange, int status, const char *
         atomic_load(&exchange->server->stopping))
         exchange->close = true;
     buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, http_status_text(status));
+    add_date(out);
     if (content_type)
         buffer_printf(out, "Content-Type: %s\r\n", content_type);
     if (length >= 0 && status != 204)
@@ -274,6 +286,14 @@ void http_exchange_abandon(struct http_exchange *exchange)
     pthread_mutex_unlock(&exchange->lock);
 }
 
+/* Probes and strangers are no events: what they hear is theirs to mind. */
+static enum log_level level_of(const struct http_exchange *exchange, int status)
+{
+    if (!exchange->route || exchange->route->flags & HTTP_OPEN)
+        return LOG_DEBUG;
+    return status >= 500 ? LOG_WARN : LOG_INFO;
+}
+
 /* One line in the log and two series a request. */
 static void account(struct http_exchange *exchange)
 {
@@ -289,11 +309,9 @@ static void account(struct http_exchange *exchange)
                                      "From a request's head to the end of its answer.", labels),
                    seconds);
     log_set_trace(exchange->trace_id);
-    /* Probes and strangers are no events: what they hear is theirs to mind. */
-    log_write(status >= 500 && exchange->route && !(exchange->route->flags & HTTP_OPEN) ? LOG_WARN
-                                                                                        : LOG_DEBUG,
-              "%s %s: %d, %llu bytes in %.1f ms", exchange->head.method, exchange->head.path,
-              status, (unsigned long long)exchange->sent_bytes, seconds * 1000);
+    log_write(level_of(exchange, status), "%s %s: %d, %llu bytes in %.1f ms", exchange->head.method,
+              exchange->head.path, status, (unsigned long long)exchange->sent_bytes,
+              seconds * 1000);
     log_set_trace(NULL);
 }
 

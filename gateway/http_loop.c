@@ -49,7 +49,7 @@ struct http_connection {
     bool paused; /* not reading: too much has come ahead */
 };
 
-/* Bytes of a connection's socket and of its answer move only here, on the loop's thread. */
+/* What a socket is read into, before it is known whose body it belongs to. */
 static _Thread_local uint8_t scratch[READ_MAX];
 
 static void set_state(struct http_connection *connection, int state)

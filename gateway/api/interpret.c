@@ -216,10 +216,14 @@ static int send_language(struct job *job)
                                               api_real((double)job->result.source_probability)));
 }
 
+/* The object as an event: its type comes first. Takes `json` over. */
 static json_t *typed(const char *type, json_t *json)
 {
-    json_object_set_new(json, "type", json_string(type));
-    return json;
+    json_t *event = json_pack("{s:s}", "type", type);
+
+    json_object_update(event, json);
+    json_decref(json);
+    return event;
 }
 
 static int on_segment(void *arg, const Dragoman__Asr__V1__Segment *segment)
@@ -243,7 +247,7 @@ static int on_sentence(void *arg, unsigned id, const char *source, const char *t
 
     json_array_append(job->sentences, json);
     if (!err && job->delivery == AS_EVENTS)
-        err = api_event(job->exchange, typed("interpret.sentence", json_deep_copy(json)));
+        err = api_event(job->exchange, typed("interpret.sentence", json_incref(json)));
     json_decref(json);
     return err;
 }
