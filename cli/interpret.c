@@ -1,7 +1,7 @@
 #include "audio/encode.h"
-#include "base/buffer.h"
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/events.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -10,12 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES ((size_t)64 << 20) /* one event: a chunk of audio in base64 */
-
 /* What arrives, and where it goes. */
 struct interpretation {
-    struct buffer line; /* the event being received */
-    const char *path;   /* of the audio; "" for none */
+    const char *path; /* of the audio; "" for none */
     FILE *file;
     struct audio_encoder *encoder;
     uint64_t samples;
@@ -123,6 +120,14 @@ static void print_heading(struct interpretation *self, const char *heading)
     self->printing = heading;
 }
 
+static void print_text(struct interpretation *self, const char *key, const json_t *event)
+{
+    const char *text = json_string_value(json_object_get(event, key));
+
+    print_heading(self, key);
+    printf("%s", text ? text : "");
+}
+
 /* Pieces of text arrive in turns; both texts are printed whole at the end, when they do. */
 static void print_done(struct interpretation *self, const json_t *event)
 {
@@ -136,10 +141,8 @@ static void print_done(struct interpretation *self, const json_t *event)
     const json_t *stages = json_object_get(event, "stages");
     const char *separator = "";
 
-    print_heading(self, "transcript");
-    printf("%s", json_string_value(json_object_get(event, "transcript")));
-    print_heading(self, "translation");
-    printf("%s", json_string_value(json_object_get(event, "translation")));
+    print_text(self, "transcript", event);
+    print_text(self, "translation", event);
     print_heading(self, "times");
     for (size_t i = 0; i < sizeof(STAGES) / sizeof(STAGES[0]); i++) {
         const json_t *ms = json_object_get(stages, STAGES[i].key);
@@ -165,19 +168,12 @@ static void show_progress(const json_t *event)
         fprintf(stderr, "\r\033[K%.70s", text);
 }
 
-static int take_event(struct interpretation *self, json_t *event)
+static int take_event(void *arg, const char *type, json_t *event)
 {
-    const char *type = json_string_value(json_object_get(event, "type"));
+    struct interpretation *self = arg;
 
-    if (!type)
-        return 0;
     if (strcmp(type, "interpret.audio") == 0)
         return take_audio(self, event);
-    if (strcmp(type, "error") == 0) {
-        client_fail("%s",
-                    json_string_value(json_object_get(json_object_get(event, "error"), "message")));
-        return -EREMOTEIO;
-    }
     if (strcmp(type, "interpret.done") != 0) {
         show_progress(event);
         return 0;
@@ -195,33 +191,11 @@ static int take_event(struct interpretation *self, json_t *event)
     return 0;
 }
 
-/* Bytes of server-sent events: a line "data: {...}" is an event. */
-static int receive(void *arg, const char *data, size_t size)
-{
-    static const char DATA[] = "data: ";
-    struct interpretation *self = arg;
-    int err = buffer_append(&self->line, data, size);
-    uint8_t *end;
-
-    while (err == 0 && (end = memchr(self->line.data, '\n', self->line.size))) {
-        size_t n = (size_t)(end - self->line.data);
-
-        if (n > sizeof(DATA) - 1 && memcmp(self->line.data, DATA, sizeof(DATA) - 1) == 0) {
-            json_t *event = json_loadb((const char *)self->line.data + sizeof(DATA) - 1,
-                                       n - (sizeof(DATA) - 1), 0, NULL);
-
-            err = event ? take_event(self, event) : 0;
-            json_decref(event);
-        }
-        buffer_consume(&self->line, n + 1);
-    }
-    return err;
-}
-
 int interpret_run(int argc, char **argv)
 {
     struct client_options client = CLIENT_DEFAULTS;
     struct interpretation self = {.path = ""};
+    struct events events;
     const char *to = "", *from = "", *voice = "", *model = "", *speed = "";
     const struct config_option table[] = {
         {"to", CONFIG_STRING, &to, "LANG", "the language wanted", NULL, 0, 0},
@@ -251,7 +225,7 @@ int interpret_run(int argc, char **argv)
                 to[0] ? "give one recording" : "--to is needed");
         return 2;
     }
-    buffer_init(&self.line, LINE_MAX_BYTES);
+    events_init(&events, take_event, &self);
     err = client_send(&client, &(struct client_request){.path = "/v1/interpret",
                                                         .file = argv[first],
                                                         .fields = {{"to", to},
@@ -260,12 +234,12 @@ int interpret_run(int argc, char **argv)
                                                                    {"model", model},
                                                                    {"speed", speed},
                                                                    {"stream", "true"}},
-                                                        .receive = receive,
-                                                        .arg = &self});
+                                                        .receive = events_receive,
+                                                        .arg = &events});
     if (err == 0 && !self.done)
         err = -client_fail("the gateway's answer ends in the middle");
     if (close_audio(&self) != 0)
         err = -EIO;
-    buffer_fini(&self.line);
+    events_fini(&events);
     return err < 0;
 }

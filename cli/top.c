@@ -7,19 +7,25 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 typedef Dragoman__Mesh__V1__DirectoryRequest directory_request;
 typedef Dragoman__Mesh__V1__DirectoryResponse directory_response;
+typedef Dragoman__Mesh__V1__ServiceState service_state;
+typedef Dragoman__Mesh__V1__WorkerState worker_state;
+
+#define VALUES_SHOWN 4 /* of a label; more are counted */
+#define SCREEN_BYTES 65536
 
 static void print_services(const directory_response *state)
 {
     printf("%-36s %8s %8s %8s %8s %10s %8s\n", "SERVICE", "WORKERS", "RUNNING", "SLOTS", "QUEUED",
            "CALLS", "FAILED");
     for (size_t i = 0; i < state->n_services; i++) {
-        const Dragoman__Mesh__V1__ServiceState *service = state->services[i];
+        const service_state *service = state->services[i];
 
         printf("%-36s %8u %8u %8u %8u %10" PRIu64 " %8" PRIu64 "\n", service->name,
                service->workers, service->running, service->capacity, service->queued,
@@ -27,16 +33,17 @@ static void print_services(const directory_response *state)
     }
 }
 
-/* "model=whisper-base pair=en-pt"; labels of many values are counted. */
-static void print_labels(const Dragoman__Mesh__V1__WorkerState *worker)
+/* "model=whisper-base pair=en-pt lang=99 of them" */
+static void print_labels(const worker_state *worker)
 {
     for (size_t i = 0; i < worker->n_labels; i++) {
         const Dragoman__Mesh__V1__Label *label = worker->labels[i];
 
-        if (label->n_values == 1)
-            printf(" %s=%s", label->key, label->values[0]);
-        else
-            printf(" %s=(%zu)", label->key, label->n_values);
+        printf(" %s=", label->key);
+        for (size_t v = 0; v < label->n_values && label->n_values <= VALUES_SHOWN; v++)
+            printf("%s%s", v ? "," : "", label->values[v]);
+        if (label->n_values > VALUES_SHOWN)
+            printf("(%zu)", label->n_values);
     }
     printf("\n");
 }
@@ -45,7 +52,7 @@ static void print_workers(const directory_response *state)
 {
     printf("\n%4s %-16s %8s %8s %10s  %s\n", "ID", "WORKER", "RUNNING", "SLOTS", "CALLS", "LABELS");
     for (size_t i = 0; i < state->n_workers; i++) {
-        const Dragoman__Mesh__V1__WorkerState *worker = state->workers[i];
+        const worker_state *worker = state->workers[i];
 
         printf("%4" PRIu64 " %-16s %8u %8u %10" PRIu64 " %s", worker->id, worker->name,
                worker->running, worker->capacity, worker->calls_ended,
@@ -54,16 +61,33 @@ static void print_workers(const directory_response *state)
     }
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(service_state *const *)a)->name, (*(service_state *const *)b)->name);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = (*(worker_state *const *)a)->id, y = (*(worker_state *const *)b)->id;
+
+    return x < y ? -1 : x > y;
+}
+
+/* A redrawn screen comes in one piece, and long lines are cut instead of wrapped. */
 static void print_state(const char *broker, const directory_response *state, bool redraw)
 {
     if (redraw)
-        printf("\033[H\033[2J");
+        printf("\033[?7l\033[H\033[J");
+    qsort(state->services, state->n_services, sizeof(*state->services), by_name);
+    qsort(state->workers, state->n_workers, sizeof(*state->workers), by_id);
     printf("broker %s, dragoman %s, up %" PRIu64 " s, %" PRIu64 " calls started, %" PRIu64
            " ended\n\n",
            broker, state->broker_build, state->uptime_ms / 1000, state->calls_started,
            state->calls_ended);
     print_services(state);
     print_workers(state);
+    if (redraw)
+        printf("\033[?7h");
     fflush(stdout);
 }
 
@@ -76,7 +100,9 @@ static int show(struct mesh_channel *channel, const char *broker, bool redraw)
 
     if (mesh_unary(channel, &dragoman__mesh__v1__directory__descriptor, "List", &request.base,
                    &options, &response, &status) < 0)
-        return client_fail("no answer from a broker at %s: %s", broker, status.message);
+        return client_fail("no broker answers at %s (%s): start one with 'dragoman up "
+                           "--broker-front %s', or name another by --broker",
+                           broker, status.message, broker);
     print_state(broker, (const directory_response *)response, redraw);
     protobuf_c_message_free_unpacked(response, NULL);
     return 0;
@@ -109,6 +135,8 @@ int top_run(int argc, char **argv)
                               &channel);
     if (err < 0)
         return client_fail("cannot use '%s': %s", broker, strerror(-err));
+    if (!once)
+        setvbuf(stdout, NULL, _IOFBF, SCREEN_BYTES);
     do {
         const struct timespec pause = {.tv_sec = (time_t)interval_s,
                                        .tv_nsec =

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ANSWER_MAX ((size_t)64 << 20)
 
@@ -18,8 +19,8 @@ static int print_translation(const struct buffer *answer)
     json_t *root = json_loadb((const char *)answer->data, answer->size, 0, NULL);
     const char *text = json_string_value(json_object_get(root, "translated"));
 
-    if (text)
-        printf("%s\n", text);
+    if (text) /* standard input ends with a newline, an operand does not */
+        printf("%s%s", text, text[0] && text[strlen(text) - 1] == '\n' ? "" : "\n");
     else
         client_fail("the gateway's answer has no translation");
     json_decref(root);
