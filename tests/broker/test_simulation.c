@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "broker/state.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,8 +44,9 @@ struct line {
 struct sim_call {
     uint32_t caller;
     uint64_t id, token;
-    int64_t deadline_ns;                  /* MESH_NEVER: none */
-    bool idempotent, stream, waits, lost; /* lost: with its session */
+    int64_t deadline_ns;                         /* MESH_NEVER: none */
+    bool idempotent, stream, waits, watch, lost; /* lost: with its session */
+    uint32_t credit;                             /* messages that a watch may send */
     int ends, runs;
     unsigned attempts; /* a bit each */
     uint32_t n_data;
@@ -371,6 +373,45 @@ static void open_call(struct peer *peer)
     send_token(peer, &header, &meta, call->token, below(4) == 0 ? below(30000) : 0);
 }
 
+/* A call that the broker answers itself, for as long as it lasts. */
+static void open_watch(struct peer *peer)
+{
+    static const char PATH[] = "/dragoman.mesh.v1.Directory/Watch";
+    Dragoman__Mesh__V1__DirectoryRequest request = DRAGOMAN__MESH__V1__DIRECTORY_REQUEST__INIT;
+    mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
+    struct mesh_header header = {
+        .kind = MESH_OPEN, .flags = MESH_END_SEND, .seq = 1, .credit_bytes = 1 << 20};
+    struct sim_call *call = &sim.calls[sim.n_calls];
+
+    if (sim.n_calls == CALLS_MAX)
+        return;
+    sim.n_calls++;
+    *call = (struct sim_call){.caller = peer->route,
+                              .id = ++peer->last_id,
+                              .watch = true,
+                              .waits = true,
+                              .deadline_ns = MESH_NEVER};
+    call->credit = header.credit_messages = (uint32_t)below(5);
+    header.call_id = call->id;
+    header.method_hash = mesh_method_hash(PATH, sizeof(PATH) - 1);
+    meta.method = (char *)PATH;
+    send_built(peer, &header, &meta, &request.base);
+}
+
+/* What was before is forgotten at both ends. */
+static void start_over(struct peer *peer)
+{
+    for (size_t i = 0; i < sim.n_calls; i++)
+        if (sim.calls[i].caller == peer->route)
+            sim.calls[i].lost = true;
+    while (peer->out.first)
+        arrive(peer);
+    line_clear(&peer->in);
+    send_hello(peer);
+    arrive(peer);
+    line_clear(&peer->in); /* its answer may still be for an old call: as a caller would, drop it */
+}
+
 static struct sim_call *call_of(const struct peer *peer, uint64_t id)
 {
     for (size_t i = 0; i < sim.n_calls; i++)
@@ -400,7 +441,7 @@ static void caller_reads(struct peer *peer, const struct mesh_frame *frame)
     check(call->ends == 0); /* nothing comes after END */
     if (header->kind == MESH_DATA) {
         check(header->seq == ++call->n_data);
-        check(token_of(frame) == call->token);
+        check(call->watch ? call->n_data <= call->credit : token_of(frame) == call->token);
     }
     if (header->kind != MESH_END)
         return;
@@ -418,11 +459,18 @@ static void caller_acts(struct peer *peer)
     struct sim_call *call = sim.n_calls ? &sim.calls[below(sim.n_calls)] : NULL;
     struct mesh_header header = {.kind = MESH_DATA, .flags = MESH_END_SEND, .seq = 1};
 
-    if (!call || chance(50)) {
-        open_call(peer);
+    if (chance(3)) {
+        start_over(peer);
         return;
     }
-    if (call->caller != peer->route)
+    if (!call || chance(50)) {
+        if (chance(5))
+            open_watch(peer);
+        else
+            open_call(peer);
+        return;
+    }
+    if (call->caller != peer->route || call->lost)
         return;
     header.call_id = call->id;
     switch (below(3)) {
@@ -431,7 +479,8 @@ static void caller_acts(struct peer *peer)
         break;
     case 1:
         header.kind = MESH_CREDIT;
-        header.credit_messages = 100;
+        header.flags = 0;
+        header.credit_messages = call->credit = 100;
         send_built(peer, &header, NULL, NULL);
         break;
     case 2:
@@ -606,6 +655,8 @@ static void pass_time(int64_t ms)
 static void one_step(void)
 {
     struct peer *peer = &sim.peers[below(PEERS)];
+    struct broker_event rubbish = {
+        .kind = BROKER_RUBBISH, .side = peer->side, .peer = peer->route, .error = -EBADMSG};
 
     if (!peer->connected) {
         if (chance(20))
@@ -617,7 +668,10 @@ static void one_step(void)
         pass_time((int64_t)below(30));
         break;
     case 1:
-        if (chance(8))
+        if (chance(4)) {
+            step(&rubbish);
+            disconnect(peer, chance(50)); /* it is told, and goes */
+        } else if (chance(8))
             disconnect(peer, chance(80)); /* if not, its heartbeats tell */
         else if (chance(5))
             peer->silent = true;
@@ -705,6 +759,7 @@ static void finish(void)
     check(sim.core->by_caller.count == 0);
     check(sim.core->by_id.count == 0);
     check(sim.core->kept_bytes == 0);
+    check(sim.core->n_locals == 0 && sim.core->n_watching == 0);
     for (const struct service *service = sim.core->registry.first; service;
          service = service->next) {
         check(service->queue.count == 0 && service->queue.bytes == 0);
