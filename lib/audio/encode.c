@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK 2048            /* samples resampled at once */
-#define PENDING_MAX (8 << 20) /* a codec never holds back more */
+#define BLOCK 2048             /* samples resampled at once */
+#define PENDING_MAX (16 << 20) /* a codec never holds back more */
+#define FLAC_HOLD (8 << 20)    /* bytes kept until its header knows the length: minutes of speech */
 #define OPUS_RATE 24000
 #define UNKNOWN_SIZE 0xffffffffu
 #define RIFF_OVERHEAD 36 /* bytes of the RIFF chunk before the samples */
@@ -258,6 +259,8 @@ static int encode(struct audio_encoder *encoder, const int16_t *pcm, size_t n)
         return n ? encoder->sink(encoder->arg, pcm, n * sizeof(*pcm)) : 0;
     if (n && sf_writef_short(encoder->sndfile, pcm, (sf_count_t)n) != (sf_count_t)n)
         return -EIO;
+    if (encoder->format == AUDIO_FLAC && !encoder->sent && encoder->pending.size < FLAC_HOLD)
+        return 0;
     return send_pending(encoder);
 }
 
