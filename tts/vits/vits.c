@@ -7,7 +7,9 @@
 #include <string.h>
 
 /* Frames that go through the vocoder at once: what a stage makes of them stays in the caches. */
-#define FRAMES 12
+#define FRAMES_VOCODER 12
+/* And through the flow, whose weights are larger than the caches: enough to pay for reading them. */
+#define FRAMES_FLOW 48
 
 static int load_speakers(struct vits_loader *loader, struct vits *vits)
 {
@@ -149,8 +151,8 @@ static void utterance_fini(struct utterance *u)
     free(u->frames);
 }
 
-/* Everything before the vocoder: u->z (latent, frames). */
-static int make_latent(struct utterance *u, const int64_t *ids, size_t n)
+/* The prior, sampled: u->z (latent, frames). */
+static int make_prior(struct utterance *u, const int64_t *ids, size_t n)
 {
     const struct vits *vits = u->vits;
     const struct vits_options *options = u->options;
@@ -173,30 +175,62 @@ static int make_latent(struct utterance *u, const int64_t *ids, size_t n)
     total = vits_frames_of(u->log_w, n, options->length_scale, u->frames);
     if (total < 0)
         return (int)total;
-    err = vits_sample_prior(&u->prior, u->frames, (size_t)total, options->noise_scale, &u->noise,
-                            &u->z);
-    return err ? err
-               : vits_flow_run(vits->compute, &vits->flow, u->speaker, options->cancel, &u->z);
+    return vits_sample_prior(&u->prior, u->frames, (size_t)total, options->noise_scale, &u->noise,
+                             &u->z);
 }
 
-static int make_sound(struct utterance *u, vits_emit emit, void *arg)
+static int is_cancelled(const struct utterance *u)
 {
-    const struct vits_plane *z = &u->z;
-    struct vits_stream *stream = NULL;
+    return u->options->cancel && *u->options->cancel ? -ECANCELED : 0;
+}
+
+/* Latent frames (latent, n) through the vocoder. */
+static int make_samples(const struct utterance *u, struct vits_stream *stream, const float *latent,
+                        size_t ld, size_t n, bool last, vits_emit emit, void *arg)
+{
     const float *pcm = NULL;
     size_t n_samples = 0;
-    int err = vits_stream_create(u->vits->compute, &u->vits->vocoder, u->speaker, &stream);
+    int err = 0;
 
-    for (size_t at = 0; !err && at < z->n;) {
-        size_t n = z->n - at < FRAMES ? z->n - at : FRAMES;
+    for (size_t at = 0; !err && at < n;) {
+        size_t some = n - at < FRAMES_VOCODER ? n - at : FRAMES_VOCODER;
 
-        err = vits_stream_push(stream, z->data + at, z->ld, n, at + n == z->n, &pcm, &n_samples);
-        at += n;
-        if (!err && u->options->cancel && *u->options->cancel)
-            err = -ECANCELED;
+        err = vits_stream_push(stream, latent + at, ld, some, last && at + some == n, &pcm,
+                               &n_samples);
+        at += some;
+        if (!err)
+            err = is_cancelled(u);
         if (!err && n_samples)
             err = emit(arg, pcm, n_samples);
     }
+    return err;
+}
+
+/* Flow and vocoder, a few frames at a time. */
+static int make_sound(const struct utterance *u, vits_emit emit, void *arg)
+{
+    const struct vits *vits = u->vits;
+    const struct vits_plane *z = &u->z;
+    struct vits_flow_stream *flow = NULL;
+    struct vits_stream *stream = NULL;
+    const float *latent = NULL;
+    size_t ld = 0, made = 0;
+    int err = vits_flow_stream_create(vits->compute, &vits->flow, u->speaker, &flow);
+
+    if (!err)
+        err = vits_stream_create(vits->compute, &vits->vocoder, u->speaker, &stream);
+    for (size_t at = 0; !err && at < z->n;) {
+        size_t n = z->n - at < FRAMES_FLOW ? z->n - at : FRAMES_FLOW;
+        bool last = at + n == z->n;
+
+        err = vits_flow_stream_push(flow, z->data + at, z->ld, n, last, &latent, &ld, &made);
+        at += n;
+        if (!err)
+            err = is_cancelled(u);
+        if (!err)
+            err = make_samples(u, stream, latent, ld, made, last, emit, arg);
+    }
+    vits_flow_stream_destroy(&flow);
     vits_stream_destroy(&stream);
     return err;
 }
@@ -215,7 +249,7 @@ int vits_speak(const struct vits *vits, const int64_t *ids, size_t n,
     if (vits->speakers)
         u.speaker = vits->speakers + (size_t)options->speaker * vits->speaker_channels;
     vits_noise_seed(&u.noise, options->seed);
-    err = make_latent(&u, ids, n);
+    err = make_prior(&u, ids, n);
     if (!err)
         err = make_sound(&u, emit, arg);
     utterance_fini(&u);

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#define ROUNDS 1200
+#define ROUNDS 600
 
 static struct compute *compute;
 
