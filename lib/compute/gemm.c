@@ -9,6 +9,9 @@
 /* Multiply-adds below which a product is over before another thread wakes. */
 #define GRAIN 2000000
 
+/* Rows or columns below which a piece spends too much on packing the operand that all pieces share. */
+#define WORTH_PACKING 96
+
 struct gemm {
     bool trans_a, trans_b, split_columns;
     size_t m, n, k, lda, ldb, ldc;
@@ -42,10 +45,13 @@ void compute_gemm(struct compute *c, bool trans_a, bool trans_b, size_t m, size_
                   float *out, size_t ldc)
 {
     struct gemm g = {trans_a, trans_b, n > m, m, n, k, lda, ldb, ldc, alpha, beta, a, b, out};
-    size_t other = g.split_columns ? m : n;
+    size_t length = g.split_columns ? n : m, other = g.split_columns ? m : n;
+    size_t threads = (size_t)compute_n_threads(c), share = (length + threads - 1) / threads;
     size_t grain = GRAIN / (other * k + 1) + 1;
 
-    compute_parallel_for(c, g.split_columns ? n : m, grain, gemm_piece, &g);
+    if (share > WORTH_PACKING)
+        share = WORTH_PACKING;
+    compute_parallel_for(c, length, grain > share ? grain : share, gemm_piece, &g);
 }
 
 struct linear {

@@ -2,7 +2,6 @@
  * kernels_avx512.c - 16 floats at a time; compiled with -mavx512f and its bw, dq and vl
  */
 #define LANE 16
-#define REGISTERS 32
 #define HALVES_TO_FLOATS(out, src)                                                                 \
     _mm512_storeu_ps(out, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(src))))
 
@@ -12,6 +11,13 @@
 #define S8_STORE(at, v) _mm512_storeu_si512(at, v)
 #define S8_WIDEN(at) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(at)))
 #define S8_MADD(sum, w, pair) _mm512_add_epi32(sum, _mm512_madd_epi16(w, _mm512_set1_epi32(pair)))
+
+#include <immintrin.h>
+
+static inline float sum_lanes(__m512 v)
+{
+    return _mm512_reduce_add_ps(v);
+}
 
 #include "compute/kernels_body.h"
 

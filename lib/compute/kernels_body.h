@@ -2,11 +2,11 @@
  * kernels_body.h - the kernels of kernels.h over vectors of LANE floats; see kernels_avx2.c
  *
  * Loops over elements are left to the compiler; what must stay in registers uses its vector type.
- * A row's result does not depend on how many rows are computed beside it.
+ * A row's result does not depend on how many rows are computed beside it. Whoever includes this
+ * defines sum_lanes() and the macros in capitals.
  */
 #include "compute/kernels.h"
 
-#include <immintrin.h>
 #include <math.h>
 #include <string.h>
 
@@ -19,17 +19,6 @@ typedef int32_t integers
 INLINE vector load(const float *x)
 {
     return *(const vector *)x;
-}
-
-INLINE float sum_lanes(vector v)
-{
-    float lanes[LANE];
-
-    *(vector *)lanes = v;
-    for (size_t width = LANE / 2; width > 0; width /= 2)
-        for (size_t i = 0; i < width; i++)
-            lanes[i] += lanes[i + width];
-    return lanes[0];
 }
 
 INLINE vector larger(vector a, vector b)
@@ -236,64 +225,55 @@ static void layer_norm(const float *x, size_t n, const float *scales, const floa
         y[i] = (y[i] - mean) * factor * scales[i] + bias[i];
 }
 
-/* `outputs` rows of w against `rows` of x; both constant wherever this is inlined. */
-INLINE void dot_tile(const float *x, size_t ld_x, size_t rows, const float *w, size_t ld_w,
-                     size_t outputs, size_t k, const float *bias, float *out, size_t ld_out)
+#define DOT_PARTS 2 /* sums of one product, to hide the latency of adding */
+
+/* One row of w against `rows` of x, constant wherever this is inlined. One row of w at a time, so that
+ * memory is read as one stream. */
+INLINE void dot_output(const float *x, size_t ld_x, size_t rows, const float *w, size_t k,
+                       float bias, float *out, size_t ld_out)
 {
-    vector sums[8][4];
+    vector sums[KERNELS_DOT_ROWS][DOT_PARTS];
     size_t j = 0;
 
 #pragma GCC unroll 8
     for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (size_t i = 0; i < outputs; i++)
-            sums[r][i] = (vector){0};
-    for (; j + LANE <= k; j += LANE) {
-        vector weights[4];
+#pragma GCC unroll 2
+        for (size_t p = 0; p < DOT_PARTS; p++)
+            sums[r][p] = (vector){0};
+    for (; j + DOT_PARTS * LANE <= k; j += DOT_PARTS * LANE) {
+        vector weights[DOT_PARTS];
 
-#pragma GCC unroll 4
-        for (size_t i = 0; i < outputs; i++)
-            weights[i] = load(w + i * ld_w + j);
+#pragma GCC unroll 2
+        for (size_t p = 0; p < DOT_PARTS; p++)
+            weights[p] = load(w + j + p * LANE);
 #pragma GCC unroll 8
-        for (size_t r = 0; r < rows; r++) {
-            vector in = load(x + r * ld_x + j);
-
-#pragma GCC unroll 4
-            for (size_t i = 0; i < outputs; i++)
-                sums[r][i] += in * weights[i];
-        }
+        for (size_t r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (size_t p = 0; p < DOT_PARTS; p++)
+                sums[r][p] += load(x + r * ld_x + j + p * LANE) * weights[p];
     }
-    for (size_t r = 0; r < rows; r++)
-        for (size_t i = 0; i < outputs; i++) {
-            float total = sum_lanes(sums[r][i]) + (bias ? bias[i] : 0);
+    for (; j + LANE <= k; j += LANE)
+#pragma GCC unroll 8
+        for (size_t r = 0; r < rows; r++)
+            sums[r][0] += load(x + r * ld_x + j) * load(w + j);
+#pragma GCC unroll 8
+    for (size_t r = 0; r < rows; r++) {
+        float total;
 
-            for (size_t rest = j; rest < k; rest++)
-                total += x[r * ld_x + rest] * w[i * ld_w + rest];
-            out[r * ld_out + i] = total;
-        }
+#pragma GCC unroll 2
+        for (size_t p = 1; p < DOT_PARTS; p++)
+            sums[r][0] += sums[r][p];
+        total = sum_lanes(sums[r][0]) + bias;
+        for (size_t rest = j; rest < k; rest++)
+            total += x[r * ld_x + rest] * w[rest];
+        out[r * ld_out] = total;
+    }
 }
 
-INLINE void dot_tiles(const float *x, size_t ld_x, size_t rows, const float *w, size_t ld_w,
-                      size_t outputs, size_t n, size_t k, const float *bias, float *out,
-                      size_t ld_out)
-{
-    size_t i = 0;
-
-    for (; i + outputs <= n; i += outputs)
-        dot_tile(x, ld_x, rows, w + i * ld_w, ld_w, outputs, k, bias ? bias + i : NULL, out + i,
-                 ld_out);
-    for (; i < n; i++)
-        dot_tile(x, ld_x, rows, w + i * ld_w, ld_w, 1, k, bias ? bias + i : NULL, out + i, ld_out);
-}
-
-/* As many outputs at once as there are registers for their sums. */
 #define DOT_ROWS(rows)                                                                             \
     case rows:                                                                                     \
-        dot_tiles(x, ld_x, rows, w, ld_w,                                                          \
-                  rows <= REGISTERS / 8   ? 4                                                      \
-                  : rows <= REGISTERS / 4 ? 2                                                      \
-                                          : 1,                                                     \
-                  n, k, bias, out, ld_out);                                                        \
+        for (size_t i = 0; i < n; i++)                                                             \
+            dot_output(x, ld_x, rows, w + i * ld_w, k, bias ? bias[i] : 0, out + i, ld_out);       \
         break
 
 static void dot_rows(const float *x, size_t ld_x, size_t rows, const float *w, size_t ld_w,
