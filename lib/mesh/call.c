@@ -350,6 +350,8 @@ static uint32_t claim_answer(struct mesh_call *call, size_t size)
     uint32_t seq = 0;
 
     pthread_mutex_lock(&call->lock);
+    if (!may_answer(call))
+        mesh_flow_stalled();
     while (!may_answer(call))
         pthread_cond_wait(&call->changed, &call->lock);
     if (!call->cancelled && !call->failed)

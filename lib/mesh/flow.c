@@ -1,6 +1,7 @@
 #include "mesh/flow.h"
 
 #include "base/clock.h"
+#include "base/metrics.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -111,6 +112,13 @@ struct mesh_message *mesh_flow_take(struct mesh_flow *flow, bool *tell)
     if (is_charged(&header) && !flow->ended_in)
         *tell = mesh_credit_taken(&flow->in, header.body_bytes, !flow->first, clock_now_ns());
     return message;
+}
+
+void mesh_flow_stalled(void)
+{
+    metric_add(metrics_counter("mesh_credit_stalled_total",
+                               "Times that a writer had to wait for its reader", NULL),
+               1);
 }
 
 uint32_t mesh_flow_sent(struct mesh_flow *flow, bool charged, size_t bytes)

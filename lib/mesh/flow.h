@@ -36,6 +36,9 @@ enum status_code mesh_flow_receive(struct mesh_flow *flow, struct mesh_message *
 /** The oldest unread message, free() after mesh_message_close(); NULL when there is none. *tell: send CREDIT. */
 struct mesh_message *mesh_flow_take(struct mesh_flow *flow, bool *tell);
 
+/** Count a writer that has to wait for credit. */
+void mesh_flow_stalled(void);
+
 /** Number the next message, and charge it if it goes as DATA. @return its seq */
 uint32_t mesh_flow_sent(struct mesh_flow *flow, bool charged, size_t bytes);
 

@@ -132,6 +132,7 @@ static void open_socket(struct mesh_link *link)
         log_warn("cannot open a socket for '%s': %s", endpoint, zmq_strerror(errno));
         return;
     }
+    mesh_socket_prepare(link->socket, endpoint);
     if (mesh_monitor_open(link->options.context, link->socket, &link->monitor) < 0 ||
         zmq_connect(link->socket, endpoint) < 0) {
         log_warn("cannot connect to '%s': %s", endpoint, zmq_strerror(errno));

@@ -377,6 +377,11 @@ void *mesh_socket_open(void *context, enum mesh_socket_kind kind, size_t max_mes
     return socket;
 }
 
+void mesh_socket_prepare(void *socket, const char *endpoint)
+{
+    set_option(socket, ZMQ_IPV6, strncmp(endpoint, "tcp://[", 7) == 0);
+}
+
 /* ---- unpacking ------------------------------------------------------------------------------- */
 
 int mesh_frame_unpack(const struct mesh_frame *frame, const ProtobufCMessageDescriptor *type,

@@ -78,6 +78,9 @@ void mesh_message_move(struct mesh_message *to, struct mesh_message *from);
 
 /** Open a socket with the options of docs/wire.md section 1. @return NULL with errno set */
 void *mesh_socket_open(void *context, enum mesh_socket_kind kind, size_t max_message_bytes);
+/** Before it is bound or connected: numeric IPv6 addresses, "tcp://[::1]:5601", need an option; names would
+ *  suffer from it, which then lead to IPv6 first, where nobody may listen. */
+void mesh_socket_prepare(void *socket, const char *endpoint);
 
 /** A body or a Meta from a frame, lz4 undone. @return 0; -EBADMSG; -EMSGSIZE over limit; -ENOMEM */
 int mesh_frame_unpack(const struct mesh_frame *frame, const ProtobufCMessageDescriptor *type,

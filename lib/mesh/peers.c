@@ -419,6 +419,8 @@ int mesh_peers_create(const struct mesh_peers_options *options,
     peers->rejected =
         metrics_counter("mesh_rejected_frames_total", "Frames that were answered with ERROR", NULL);
     peers->socket = mesh_socket_open(options->context, MESH_ROUTER, options->max_message_bytes);
+    if (peers->socket)
+        mesh_socket_prepare(peers->socket, options->endpoint);
     if (!peers->socket || mesh_monitor_open(options->context, peers->socket, &peers->monitor) < 0 ||
         zmq_bind(peers->socket, options->endpoint) < 0) {
         err = errno > 0 ? -errno : -ENOMEM;

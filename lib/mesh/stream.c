@@ -266,6 +266,8 @@ static bool wait_until(struct mesh_stream *stream, bool (*can)(const struct mesh
     struct timespec until;
     int err = 0;
 
+    if (can == can_write && !can(stream))
+        mesh_flow_stalled();
     if (wait_ms > 0)
         deadline_of_wait(wait_ms, &until);
     while (!can(stream) && wait_ms != 0 && err == 0) {

@@ -67,6 +67,15 @@ static void kill_and_wait(pid_t pid)
     waitpid(pid, NULL, 0);
 }
 
+static void stop_and_wait(pid_t pid)
+{
+    int status;
+
+    kill(pid, SIGSTOP);
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+}
+
 /* ---- tests ----------------------------------------------------------------------------------- */
 
 static int setup(void **state)
@@ -143,14 +152,14 @@ static void stopped_server(void **state)
     struct status status;
 
     (void)state;
-    kill(pid, SIGSTOP); /* shortly: nothing is lost */
+    stop_and_wait(pid); /* shortly: nothing is lost */
     assert_int_equal(mesh_stream_write(stream, &empty.base, 0), 0);
     assert_int_equal(mesh_stream_read(stream, &message, 100), -EAGAIN);
     kill(pid, SIGCONT);
     assert_int_equal(mesh_stream_read(stream, &message, 5000), 0);
     protobuf_c_message_free_unpacked(message, NULL);
 
-    kill(pid, SIGSTOP); /* for good */
+    stop_and_wait(pid); /* for good */
     assert_int_equal(rig_read_all(stream, &status), 0);
     assert_int_equal(status.code, STATUS_UNAVAILABLE);
     mesh_stream_destroy(&stream);

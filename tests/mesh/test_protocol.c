@@ -400,11 +400,13 @@ static void a_full_queue_refuses_at_once(void **state)
     assert_int_equal(mesh_meta_unpack(&caller.frame, &meta), 0);
     assert_true(meta->retry_delay_ms > 0);
     dragoman__mesh__v1__meta__free_unpacked(meta, NULL);
-    assert_int_equal(echo_counts.started, CAPACITY);
+    rig_wait(echo_counts.started == CAPACITY);
     send_kind(MESH_CANCEL, 0, CAPACITY + 1); /* one that waits ends at once */
     raw_expect_end(&caller, CAPACITY + 1, STATUS_CANCELLED);
     assert_true(caller.frame.header.flags & MESH_UNPROCESSED);
     assert_int_equal(echo_counts.started, CAPACITY);
+    send_kind(MESH_BYE, 0, 0);
+    rig_wait(echo_counts.running == 0);
 }
 
 static void silent_callers_are_given_up(void **state)
