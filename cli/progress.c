@@ -8,7 +8,7 @@
 
 #define REDRAW_MS 100
 #define BAR_WIDTH 24
-#define SMALL 1000000 /* bytes: below this no line is worth it */
+#define SMALL 1000000 /* bytes: below this it is over before it is read */
 
 void progress_init(struct progress *progress)
 {
@@ -60,10 +60,12 @@ void progress_show(struct progress *progress, const char *what, const char *file
 
     if (progress->file != file || done < progress->begun_at)
         begin(progress, file, done, now_ms);
+    if (total > 0 && total < SMALL)
+        return;
     if (progress->terminal) {
         if (now_ms - progress->shown_ms >= REDRAW_MS)
             draw(progress, what, done, total, now_ms);
-    } else if (quarter > progress->quarter && total >= SMALL) {
+    } else if (quarter > progress->quarter) {
         fprintf(stderr, "%s: %.1f of %.1f MB\n", what, (double)done / 1e6, (double)total / 1e6);
         progress->quarter = quarter;
     }
