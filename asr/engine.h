@@ -43,6 +43,7 @@ struct asr_settings {
     const char *prompt;        /* or NULL */
     float no_speech_threshold; /* 0: 0.6 */
     bool word_times, without_timestamps, no_condition_on_previous_text;
+    bool partial_results;         /* of a live stream: every second at most */
     const char *const *languages; /* (n_languages) candidates when `language` is empty; none: all */
     size_t n_languages;
     const char *keywords; /* words to favour, or NULL */
@@ -58,6 +59,9 @@ struct asr_events {
     int (*language)(void *arg, const char *code, float probability);
     int (*segment)(void *arg, const struct asr_segment *segment);
     void *arg;
+    /** What was heard since the last segment, so far, when asked for; each replaces the one before.
+     *  The first `n_stable` characters (Unicode) were in that one too. */
+    int (*partial)(void *arg, const char *text, size_t n_stable);
 };
 
 struct asr_engine {

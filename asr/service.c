@@ -142,6 +142,19 @@ static int on_segment(void *arg, const struct asr_segment *from)
     return err;
 }
 
+static int on_partial(void *arg, const char *text, size_t n_stable)
+{
+    Dragoman__Asr__V1__Partial partial = DRAGOMAN__ASR__V1__PARTIAL__INIT;
+    Response response = DRAGOMAN__ASR__V1__RECOGNIZE_RESPONSE__INIT;
+
+    partial.text = (char *)text;
+    partial.stable_chars = (uint32_t)n_stable;
+    response.event_case = DRAGOMAN__ASR__V1__RECOGNIZE_RESPONSE__EVENT_PARTIAL;
+    response.partial = &partial;
+    answer(arg, &response);
+    return go_on(arg);
+}
+
 static int send_done(struct recognition *r)
 {
     Dragoman__Asr__V1__Done done = DRAGOMAN__ASR__V1__DONE__INIT;
@@ -290,7 +303,7 @@ static int join_keywords(const struct recognition *r, const Config *config, stru
 
 static int open_session(struct recognition *r, const Config *config)
 {
-    const struct asr_events events = {on_language, on_segment, r};
+    const struct asr_events events = {on_language, on_segment, r, on_partial};
     struct buffer keywords;
     struct asr_settings settings = {
         .language = config->language,
@@ -301,6 +314,7 @@ static int open_session(struct recognition *r, const Config *config)
         .prompt = config->prompt,
         .no_speech_threshold = config->no_speech_threshold,
         .word_times = config->word_times,
+        .partial_results = config->partial_results,
         .without_timestamps = config->without_timestamps,
         .no_condition_on_previous_text = config->no_condition_on_previous_text,
         .languages = (const char *const *)config->languages,

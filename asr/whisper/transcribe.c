@@ -435,3 +435,25 @@ int transcribe_window(struct asr_model *model, struct workspace *workspace,
     free(attempt.result.tokens);
     return err;
 }
+
+int transcribe_partial(struct asr_model *model, struct workspace *workspace,
+                       const struct transcribe_options *options,
+                       const struct transcribe_history *history, struct buffer *text)
+{
+    struct transcribe_options greedy = *options;
+    struct attempt attempt = {0};
+    size_t n_text = model->weights.n_text, n_prompt;
+    uint32_t *prompt = malloc(n_text * sizeof(*prompt));
+    int err;
+
+    if (!prompt)
+        return -ENOMEM;
+    greedy.beam_size = 1;
+    n_prompt = make_prompt(&model->vocab, &greedy, history, n_text, prompt);
+    err = attempt_at(model, workspace, &greedy, prompt, n_prompt, 0, 0, &attempt);
+    if (err == 0 && !is_silence(&attempt, options))
+        err = bpe_decode(model->vocab.bpe, attempt.result.tokens, attempt.result.n_tokens, text);
+    free(attempt.result.tokens);
+    free(prompt);
+    return err;
+}

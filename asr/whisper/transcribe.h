@@ -49,4 +49,13 @@ int transcribe_window(struct asr_model *model, struct workspace *workspace,
                       const struct asr_events *events, struct transcribe_history *history,
                       size_t *next);
 
+/**
+ * What the window seems to say so far: greedy, not tried again, nothing remembered.
+ *
+ * @param text  filled; stays empty for silence
+ */
+int transcribe_partial(struct asr_model *model, struct workspace *workspace,
+                       const struct transcribe_options *options,
+                       const struct transcribe_history *history, struct buffer *text);
+
 #endif

@@ -3,6 +3,9 @@
 #include "asr/whisper/search.h"
 #include "asr/whisper/transcribe.h"
 
+#include "base/clock.h"
+#include "text/utf8.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +13,10 @@
 #define LEAD (MEL_WINDOW / 2) /* samples before a frame's centre */
 #define WINDOW WHISPER_WINDOW_FRAMES
 #define MOST_WHOLE (3600 * 100) /* frames kept before the first window, an hour's */
-#define FRAMES_AT_ONCE 512      /* frames computed at a time */
+#define PARTIAL_FRAMES 100      /* new audio that a partial result must have */
+#define PARTIAL_REST 2          /* at most one part in so many of the time goes to them */
+#define MAX_PARTIAL_BYTES ((size_t)1 << 16)
+#define FRAMES_AT_ONCE 512 /* frames computed at a time */
 #define PCM_ROOM (FRAMES_AT_ONCE * MEL_HOP + MEL_WINDOW)
 
 static const float default_temperatures[] = {0, 0.2F, 0.4F, 0.6F, 0.8F, 1};
@@ -35,6 +41,12 @@ struct asr_session {
     size_t first_frame, n_frames;
     float loudest;
     size_t seek; /* frame where the next window begins */
+
+    /* Partial results. */
+    bool partials;
+    size_t partial_frames;      /* there were at the last one */
+    int64_t next_partial;       /* no other before this, ns */
+    struct buffer partial_text; /* its text */
 };
 
 static void session_destroy(struct asr_session **session)
@@ -47,6 +59,7 @@ static void session_destroy(struct asr_session **session)
     free(s->hotwords);
     free(s->candidates);
     free(s->power);
+    buffer_fini(&s->partial_text);
     free(s);
     *session = NULL;
 }
@@ -134,6 +147,8 @@ static int session_create(struct asr_model *model, const struct asr_settings *se
     s->model = model;
     s->events = *events;
     s->whole_audio = settings->whole_audio;
+    s->partials = settings->partial_results && events->partial;
+    buffer_init(&s->partial_text, MAX_PARTIAL_BYTES);
     s->loudest = -10;
     s->n_pcm = LEAD;
     s->options = (struct transcribe_options){
@@ -221,7 +236,8 @@ static int announce(struct asr_session *s, float probability)
 }
 
 /* The likeliest of the candidates; its probability is among them. */
-static int detect(struct asr_session *s, struct workspace *workspace)
+static int detect(struct asr_session *s, struct workspace *workspace,
+                  const struct vocab_language **out, float *probability)
 {
     const struct vocab *vocab = &s->model->vocab;
     float *probs = malloc(vocab->n_languages * sizeof(*probs));
@@ -240,11 +256,20 @@ static int detect(struct asr_session *s, struct workspace *workspace)
             best = i;
     }
     if (err == 0) {
-        s->options.language = &vocab->languages[best];
-        err = announce(s, sum > 0 ? probs[best] / sum : 0);
+        *out = &vocab->languages[best];
+        *probability = sum > 0 ? probs[best] / sum : 0;
     }
     free(probs);
     return err;
+}
+
+/* Once, from the first whole window. */
+static int settle_language(struct asr_session *s, struct workspace *workspace)
+{
+    float probability = 0;
+    int err = detect(s, workspace, &s->options.language, &probability);
+
+    return err < 0 ? err : announce(s, probability);
 }
 
 static int encode(struct asr_model *model, struct workspace *workspace, const float *power,
@@ -273,7 +298,7 @@ static int recognise(struct asr_session *s, size_t n_frames)
                  s->power + (s->seek - s->first_frame) * s->model->weights.n_mels, n_frames,
                  s->loudest, s->options.cancel);
     if (err == 0 && !s->options.language)
-        err = detect(s, workspace);
+        err = settle_language(s, workspace);
     if (err == 0)
         err = transcribe_window(s->model, workspace, &s->options, s->seek, n_frames, &s->events,
                                 &s->history, &next);
@@ -281,7 +306,76 @@ static int recognise(struct asr_session *s, size_t n_frames)
     if (err == 0) {
         s->seek = next;
         drop_frames(s);
+        s->partial_text.size = 0;
+        s->partial_frames = s->n_frames;
     }
+    return err;
+}
+
+/* Characters at the start that two texts share. */
+static size_t count_shared(const struct buffer *a, const struct buffer *b)
+{
+    size_t n = 0, at = 0;
+
+    while (at < a->size && at < b->size) {
+        uint32_t x = 0, y = 0;
+        size_t length = utf8_decode((const char *)a->data + at, a->size - at, &x);
+
+        utf8_decode((const char *)b->data + at, b->size - at, &y);
+        if (x != y)
+            break;
+        at += length;
+        n++;
+    }
+    return n;
+}
+
+/* Hear the unfinished window. The language may still change with it, and is not announced. */
+static int hear_unfinished(struct asr_session *s, struct buffer *text)
+{
+    struct transcribe_options options = s->options;
+    struct workspace *workspace = NULL;
+    float probability;
+    int err = model_take_workspace(s->model, s->options.cancel, &workspace);
+
+    if (err < 0)
+        return err;
+    err = encode(s->model, workspace,
+                 s->power + (s->seek - s->first_frame) * s->model->weights.n_mels,
+                 s->n_frames - s->seek, s->loudest, s->options.cancel);
+    if (err == 0 && !options.language)
+        err = detect(s, workspace, &options.language, &probability);
+    if (err == 0)
+        err = transcribe_partial(s->model, workspace, &options, &s->history, text);
+    model_give_workspace(s->model, &workspace);
+    return err;
+}
+
+/* A partial result, if there is new audio and the last one was not just now. */
+static int recognise_partial(struct asr_session *s)
+{
+    int64_t start = clock_now_ns();
+    struct buffer text;
+    size_t n_stable;
+    int err;
+
+    if (!s->partials || s->whole_audio || start < s->next_partial || s->n_frames <= s->seek ||
+        s->n_frames < s->partial_frames + PARTIAL_FRAMES)
+        return 0;
+    s->partial_frames = s->n_frames;
+    buffer_init(&text, MAX_PARTIAL_BYTES);
+    err = hear_unfinished(s, &text);
+    s->next_partial = start + PARTIAL_REST * (clock_now_ns() - start);
+    if (err == 0)
+        err = buffer_append(&text, "", 1);
+    if (err == 0) {
+        text.size--; /* the NUL is behind it */
+        n_stable = count_shared(&s->partial_text, &text);
+        buffer_fini(&s->partial_text);
+        s->partial_text = text;
+        return text.size ? s->events.partial(s->events.arg, (char *)text.data, n_stable) : 0;
+    }
+    buffer_fini(&text);
     return err;
 }
 
@@ -316,6 +410,8 @@ static int session_feed(struct asr_session *s, const float *pcm, size_t n_sample
             s->whole_audio = false;
         while (err == 0 && !s->whole_audio && s->n_frames > s->seek + WINDOW)
             err = recognise(s, WINDOW);
+        if (err == 0 && n_samples == 0)
+            err = recognise_partial(s);
     }
     return err;
 }

@@ -109,7 +109,7 @@ static void run_case(const struct fixture *fixture, json_t *want, bool whole, si
     const char *task = json_string_value(json_object_get(options, "task"));
     const float zero = 0;
     struct check check = {.want = want};
-    const struct asr_events events = {check_language, check_segment, &check};
+    const struct asr_events events = {check_language, check_segment, &check, NULL};
     const struct asr_settings settings = {
         .language = json_string_value(json_object_get(options, "language")),
         .translate = task && strcmp(task, "translate") == 0,
@@ -234,7 +234,7 @@ static int take_down(void *arg, const struct asr_segment *segment)
 static void transcribe(const struct fixture *fixture, const struct asr_settings *settings,
                        const float *pcm, size_t n, struct transcript *out)
 {
-    const struct asr_events events = {NULL, take_down, out};
+    const struct asr_events events = {NULL, take_down, out, NULL};
     struct asr_session *session = NULL;
 
     memset(out, 0, sizeof(*out));
@@ -276,7 +276,7 @@ static void pieces_make_no_difference(void **state)
     const struct asr_settings settings = {
         .beam_size = 1, .temperatures = &zero, .n_temperatures = 1};
     static struct transcript whole, pieces;
-    const struct asr_events events = {NULL, take_down, &pieces};
+    const struct asr_events events = {NULL, take_down, &pieces, NULL};
     size_t n = 0;
     float *pcm = speech_join(json_object_get(json_array_get(fixture->cases, 0), "parts"), &n);
 
@@ -323,7 +323,7 @@ static int stop_at_once(void *arg, const struct asr_segment *segment)
 static void events_and_flags_stop_it(void **state)
 {
     const struct fixture *fixture = *state;
-    const struct asr_events events = {NULL, stop_at_once, NULL};
+    const struct asr_events events = {NULL, stop_at_once, NULL, NULL};
     const volatile int cancelled = 1;
     struct asr_session *session = NULL;
     size_t n = 0;
@@ -439,7 +439,7 @@ static void detects_among_candidates(void **state)
     const struct asr_settings settings = {
         .beam_size = 1, .languages = candidates, .n_languages = 2};
     bool heard = false;
-    const struct asr_events events = {only_a_candidate, NULL, &heard};
+    const struct asr_events events = {only_a_candidate, NULL, &heard, NULL};
     struct asr_session *session = NULL;
     size_t n = 0;
     float *pcm = speech_join(parts, &n);
