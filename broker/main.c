@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define EXIT_USAGE 2
+
 static struct {
     struct config_list front, back;
     int64_t queue_limit, queue_bytes, max_message_bytes, heartbeat_ms, grace_s;
@@ -130,6 +132,7 @@ int main(int argc, char **argv)
         run(&broker, &signals);
     broker_stop(&broker, 0);
     admin_stop(&admin);
-    log_info("%s", err == 0 ? "stopped" : "cannot start");
-    return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (err == 0)
+        log_info("stopped");
+    return err == 0 ? EXIT_SUCCESS : err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
 }

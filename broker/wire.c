@@ -118,7 +118,8 @@ static int bind_all(struct wire *wire, const char *const *endpoints)
         err = bind_one(wire, endpoints[i]);
         if (err < 0)
             log_error("cannot listen on '%s': %s", endpoints[i],
-                      err == -EINVAL ? "no endpoint that can be bound" : strerror(-err));
+                      err == -EINVAL ? "give tcp://HOST:PORT, ipc://PATH or inproc://NAME"
+                                     : strerror(-err));
     }
     return err;
 }
