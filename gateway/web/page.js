@@ -36,7 +36,9 @@ async function loadLanguages() {
   const answer = await fetch("/v1/interpret");
   if (!answer.ok) throw new Error((await answer.json()).error.message);
   const served = await answer.json();
-  targets = served.targets;
+  const byName = (a, b) => a.name.localeCompare(b.name);
+  served.sources.sort(byName);
+  targets = served.targets.sort(byName);
   if (!targets.length || !served.sources.length)
     throw new Error("No language is served yet: start the asr, translate and tts services, then reload.");
   el("from").append(...served.sources.map((l) => option(l.code, l.name)));
@@ -203,7 +205,7 @@ function show(event, speaker) {
     el("source-name").textContent = languageName(event.language);
     break;
   case "interpret.segment":
-    el("transcript").textContent += event.text;
+    el("transcript").textContent = (el("transcript").textContent + event.text).trimStart();
     say("Translating…");
     break;
   case "interpret.sentence":
