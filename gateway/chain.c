@@ -13,7 +13,8 @@
 #define PIECE (AUDIO_RATE / 2) /* samples a message: half a second */
 #define SOURCES_MAX 64         /* sentences between the first and the last hop */
 
-/* One call of the chain. `pending` is what it must send next; while it is full, nobody reads upstream. */
+/* One call of the chain. `pending` is what it must send next; while it is full, nobody reads
+ * upstream. */
 struct stage {
     struct mesh_stream *stream;
     char *pending;
@@ -90,8 +91,9 @@ static int put(struct chain *chain, struct stage *stage, const char *text)
 }
 
 /*
- * Whether a sentence is over at the end of a segment, without the words that come next: asked by putting
- * a capital letter behind it. Without this the last sentence of a window waits for the next window.
+ * Whether a sentence is over at the end of a segment, without the words that come next: asked by
+ * putting a capital letter behind it. Without this the last sentence of a window waits for the next
+ * window.
  */
 static bool ends_sentence(const char *language, const char *text)
 {

@@ -1,9 +1,10 @@
 /*
- * chain.h - the speech chain: PCM to a recogniser, its segments to translators, their sentences to a voice
+ * chain.h - the speech chain: PCM to a recogniser, segments to translators, sentences to a voice
  *
- * Every stage feeds the next while it still runs; nothing waits for the whole of anything. One thread
- * pumps all streams and sleeps until one of them moves. A stage reads only when the next one can take
- * what comes, so a slow client slows the recogniser and no queue grows. One deadline covers all.
+ * Every stage feeds the next while it still runs; nothing waits for the whole of anything. One
+ * thread pumps all streams and sleeps until one of them moves. A stage reads only when the next one
+ * can take what comes, so a slow client slows the recogniser and no queue grows. One deadline
+ * covers all.
  */
 #ifndef GATEWAY_CHAIN_H
 #define GATEWAY_CHAIN_H

@@ -1,8 +1,8 @@
 /*
  * directory.h - who serves what right now, as the broker tells it
  *
- * A thread watches the broker's directory and keeps the latest answer. Requests take a reference and
- * see one unchanging picture for as long as they hold it.
+ * A thread watches the broker's directory and keeps the latest answer. Requests take a reference
+ * and see one unchanging picture for as long as they hold it.
  */
 #ifndef GATEWAY_DIRECTORY_H
 #define GATEWAY_DIRECTORY_H

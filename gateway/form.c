@@ -140,7 +140,8 @@ struct part_head {
     bool has_name, has_filename;
 };
 
-/* The head of a part: lines up to an empty one. @return bytes, the empty line's included; 0: malformed */
+/* The head of a part: lines up to an empty one. @return bytes, the empty line's included; 0:
+ * malformed */
 static size_t parse_part_head(const uint8_t *data, size_t size, struct part_head *head)
 {
     const size_t within = size < PART_HEAD_MAX ? size : PART_HEAD_MAX;

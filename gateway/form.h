@@ -52,7 +52,8 @@ const struct form_field *form_find(const struct form *form, const char *name);
 /** Its text; NULL when there is none, it is empty or a file. */
 const char *form_text(const struct form *form, const char *name);
 
-/** The value of a header's parameter (`boundary="x y"`) into out, NUL-terminated. @return whether there is one that fits */
+/** The value of a header's parameter (`boundary="x y"`) into out, NUL-terminated. @return whether
+ * there is one that fits */
 bool form_parameter(const char *header, const char *name, char *out, size_t size);
 
 #endif

@@ -160,7 +160,8 @@ static void add_cors(struct http_exchange *exchange)
     buffer_printf(&exchange->out, "Access-Control-Expose-Headers: X-Request-ID, Retry-After\r\n");
 }
 
-/* The head of the answer. length < 0: chunks follow (to HTTP/1.0: the end of the connection ends it). */
+/* The head of the answer. length < 0: chunks follow (to HTTP/1.0: the end of the connection ends
+ * it). */
 static void append_head(struct http_exchange *exchange, int status, const char *content_type,
                         int64_t length)
 {

@@ -2,13 +2,13 @@
  * http.h - the HTTP/1.1 server: one event loop, a bounded pool of request threads
  *
  * libwebsockets runs the loop and owns the sockets; the protocol is http_parse.h's. (Its own HTTP
- * parser, 4.1, takes no chunked bodies, spins when bytes arrive behind a GET that is being answered, so
- * that a client's leaving goes unseen, and asserts on states that a client can reach.)
+ * parser, 4.1, takes no chunked bodies, spins when bytes arrive behind a GET that is being
+ * answered, so that a client's leaving goes unseen, and asserts on states that a client can reach.)
  *
  * A request is read whole, within limits that are checked before anything is kept, then handled: at
- * once on the loop (HTTP_INLINE) or on a request thread. An answer may be longer than memory: writing
- * waits while a slow client has HTTP_OUT_MAX bytes before it. When the client leaves, the exchange
- * says so at once to whoever asked for it.
+ * once on the loop (HTTP_INLINE) or on a request thread. An answer may be longer than memory:
+ * writing waits while a slow client has HTTP_OUT_MAX bytes before it. When the client leaves, the
+ * exchange says so at once to whoever asked for it.
  */
 #ifndef GATEWAY_HTTP_H
 #define GATEWAY_HTTP_H
@@ -56,7 +56,8 @@ int http_server_start(const struct http_server_options *options, struct http_ser
 int http_server_port(const struct http_server *server);
 /** Requests being handled or waiting for it. */
 size_t http_server_active(const struct http_server *server);
-/** No new connections or requests; running ones get grace_ms, then they are told the client has gone. */
+/** No new connections or requests; running ones get grace_ms, then they are told the client has
+ * gone. */
 void http_server_stop(struct http_server **server, int64_t grace_ms);
 
 /*
@@ -84,14 +85,15 @@ int http_begin(struct http_exchange *exchange, int status, const char *content_t
 int http_write(struct http_exchange *exchange, const void *data, size_t size);
 bool http_begun(const struct http_exchange *exchange);
 
-/** Cut the connection when the handler returns: the client must see that the answer is not whole. */
+/** Cut the connection when the handler returns: the client must see that the answer is not whole.
+ */
 void http_abort(struct http_exchange *exchange);
 
 /** Whether the client has gone. */
 bool http_gone(const struct http_exchange *exchange);
 /**
- * Call `wake` from the loop when the client leaves (at once if it has). It must not block. NULL takes it
- * back: after that returns it is not running any more.
+ * Call `wake` from the loop when the client leaves (at once if it has). It must not block. NULL
+ * takes it back: after that returns it is not running any more.
  */
 void http_on_gone(struct http_exchange *exchange, void (*wake)(void *arg), void *arg);
 

@@ -38,8 +38,8 @@ struct http_head {
  *
  * @param why  set on failure: what is wrong with it
  * @return bytes that it takes, the blank line included; 0: more must come; -EBADMSG (status 400);
- *         -EMSGSIZE (431); -EPROTONOSUPPORT another HTTP (505); -ENOTSUP another transfer coding (501);
- *         -ENOMEM
+ *         -EMSGSIZE (431); -EPROTONOSUPPORT another HTTP (505); -ENOTSUP another transfer coding
+ * (501); -ENOMEM
  */
 ssize_t http_head_parse(const void *data, size_t size, struct http_head *out, const char **why);
 void http_head_fini(struct http_head *head);
@@ -47,7 +47,8 @@ void http_head_fini(struct http_head *head);
 /** A header's value by lower-case name; NULL. */
 const char *http_head_get(const struct http_head *head, const char *name);
 
-/** Decode %XX (and with `plus` '+') in place. @return the new length; -EBADMSG for a bad escape or NUL */
+/** Decode %XX (and with `plus` '+') in place. @return the new length; -EBADMSG for a bad escape or
+ * NUL */
 ssize_t http_unescape(char *text, bool plus);
 
 struct http_chunks {

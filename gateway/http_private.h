@@ -14,8 +14,8 @@
 #define THREADS_MAX 256
 
 /*
- * One request and its answer. The loop and a request thread each hold a reference. `lock` guards what
- * stands below it; the rest is written before the exchange is handed over.
+ * One request and its answer. The loop and a request thread each hold a reference. `lock` guards
+ * what stands below it; the rest is written before the exchange is handed over.
  */
 struct http_exchange {
     atomic_int references;

@@ -26,7 +26,8 @@ static bool preferred(const char *a, const char *b)
     return a_english != b_english ? a_english : strcmp(a, b) < 0;
 }
 
-/* Exactly `hops` hops to the target, appended to `plan`; the pivots are tried in order of preference. */
+/* Exactly `hops` hops to the target, appended to `plan`; the pivots are tried in order of
+ * preference. */
 static bool extend(const struct plan_pair *pairs, size_t n, const char *from, const char *target,
                    size_t hops, struct plan *plan)
 {

@@ -1,7 +1,8 @@
 /*
  * select.h - which workers a request wants: names of models, voices and languages to selectors
  *
- * Pure functions over a directory_view. A failure's status names what was asked for and what there is.
+ * Pure functions over a directory_view. A failure's status names what was asked for and what there
+ * is.
  */
 #ifndef GATEWAY_SELECT_H
 #define GATEWAY_SELECT_H
@@ -12,11 +13,10 @@
 #define SELECTOR_MAX 256
 
 struct selection {
-    char selector[SELECTOR_MAX]; /* for mesh_call_options */
-    char language
-        [PLAN_CODE_MAX]; /* asr: what will be spoken, "" when it must be detected; tts: to ask for */
-    char voice[96];      /* tts: to ask for; "" */
-    char model[96];      /* of the worker chosen */
+    char selector[SELECTOR_MAX];  /* for mesh_call_options */
+    char language[PLAN_CODE_MAX]; /* asr: spoken, "" to detect it; tts: to ask for */
+    char voice[96];               /* tts: to ask for; "" */
+    char model[96];               /* of the worker chosen */
 };
 
 /**
@@ -37,7 +37,8 @@ int select_asr(const struct directory_view *view, const char *model, const char 
  * A voice.
  *
  * @param model     a served model or engine; OpenAI's names and NULL stand for any
- * @param voice     a served voice, or a language; OpenAI's names and NULL stand for the language's first
+ * @param voice     a served voice, or a language; OpenAI's names and NULL stand for the language's
+ * first
  * @param language  ISO 639-1; NULL: the voice says
  */
 int select_tts(const struct directory_view *view, const char *model, const char *voice,

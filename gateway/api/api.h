@@ -25,14 +25,16 @@ struct api {
 };
 
 /*
- * Errors. Their shape is the path's: OpenAI's {"error": {message, type, param, code}}, EasyNMT's {"detail"}.
+ * Errors. Their shape is the path's: OpenAI's {"error": {message, type, param, code}}, EasyNMT's
+ * {"detail"}.
  */
 
 void api_fail(struct http_exchange *exchange, int http_status, const char *message);
 /** With the field that is wrong, and OpenAI's code; NULL: none. */
 void api_fail_param(struct http_exchange *exchange, int http_status, const char *param,
                     const char *code, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-/** A call's status: mapped, with Retry-After where a delay is known. Nothing when the client has gone. */
+/** A call's status: mapped, with Retry-After where a delay is known. Nothing when the client has
+ * gone. */
 void api_fail_status(struct http_exchange *exchange, const struct status *status,
                      const char *param);
 /** The same as an OpenAI error object. */
@@ -43,7 +45,8 @@ int api_http_status(enum status_code code);
  * Requests.
  */
 
-/** Fields of the query and the body (multipart, form or, for anything else, none). @return 0; -1 answered */
+/** Fields of the query and the body (multipart, form or, for anything else, none). @return 0; -1
+ * answered */
 int api_form(struct http_exchange *exchange, struct form *form);
 /** The body as a JSON object. @return NULL: answered */
 json_t *api_json_body(struct http_exchange *exchange);

@@ -1,4 +1,4 @@
-/* easynmt.c - EasyNMT's routes: /translate, /language_detection, /lang_pairs, /get_languages, /model_name */
+/* easynmt.c - EasyNMT's routes: texts, language detection, and what there is */
 #include "base/clock.h"
 #include "gateway/api/api.h"
 #include "proto/translate.pb-c.h"

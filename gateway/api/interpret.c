@@ -44,7 +44,7 @@ static void add_voices(json_t *out, const Dragoman__Mesh__V1__WorkerState *worke
     }
 }
 
-/* "pt", "pt-br", "pt_BR-faber-medium": of a worker with many languages only the voices of this one. */
+/* "pt", "pt-br", "pt_BR-faber-medium": of a worker with many languages, only this one's. */
 static bool voice_of(const char *voice, const char *language)
 {
     size_t n = strlen(language);

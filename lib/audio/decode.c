@@ -294,7 +294,8 @@ static size_t read_raw(struct audio_decoder *decoder)
     return n;
 }
 
-/* Decode a block and mix it down. Float files may hold anything: what is no number becomes silence. */
+/* Decode a block and mix it down. Float files may hold anything: what is no number becomes silence.
+ */
 static void fill_mono(struct audio_decoder *decoder)
 {
     const uint32_t channels = decoder->channels;

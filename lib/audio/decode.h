@@ -1,9 +1,9 @@
 /*
  * decode.h - audio files in memory to samples: mono, 16 kHz, in pieces
  *
- * WAV, FLAC, Ogg (Vorbis, Opus) and MP3 by their content, whatever the name says; raw samples when the
- * caller says so. Nothing is decoded ahead of what is read, so a small file that would unpack to days
- * of audio costs nothing past the limit.
+ * WAV, FLAC, Ogg (Vorbis, Opus) and MP3 by their content, whatever the name says; raw samples when
+ * the caller says so. Nothing is decoded ahead of what is read, so a small file that would unpack
+ * to days of audio costs nothing past the limit.
  */
 #ifndef AUDIO_DECODE_H
 #define AUDIO_DECODE_H

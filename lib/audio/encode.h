@@ -1,9 +1,9 @@
 /*
  * encode.h - samples to audio files that leave while they are made
  *
- * The length need not be known before: WAV says "unknown" in its header, as streaming servers do, and
- * no format goes back to mend one. Only FLAC is kept until its header is right, some minutes of it: few
- * readers take one without a length.
+ * The length need not be known before: WAV says "unknown" in its header, as streaming servers do,
+ * and no format goes back to mend one. Only FLAC is kept until its header is right, some minutes of
+ * it: few readers take one without a length.
  */
 #ifndef AUDIO_ENCODE_H
 #define AUDIO_ENCODE_H

@@ -2,8 +2,8 @@
  * mp3.h - MPEG audio in memory to samples, for decode.c
  *
  * Not through libsndfile: it stops at a length guessed from the first frames, which cuts files of
- * variable bit rate that carry no index, and its mpg123 writes about every damaged frame to standard
- * error.
+ * variable bit rate that carry no index, and its mpg123 writes about every damaged frame to
+ * standard error.
  */
 #ifndef AUDIO_MP3_H
 #define AUDIO_MP3_H

@@ -194,7 +194,8 @@ static uint32_t random_next(uint32_t *state)
     return *state >> 8;
 }
 
-/* Any change to a good file gives samples or an error, within the limit, and leaves the process whole. */
+/* Any change to a good file gives samples or an error, within the limit, and leaves the process
+ * whole. */
 static void damaged_files_do_no_harm(void **state)
 {
     static const enum audio_format formats[] = {AUDIO_WAV, AUDIO_FLAC, AUDIO_MP3, AUDIO_OPUS};

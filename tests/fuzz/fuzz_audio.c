@@ -1,4 +1,5 @@
-/* Audio files: any change to good ones gives samples or an error, within the limit on their length. */
+/* Audio files: any change to good ones gives samples or an error, within the limit on their length.
+ */
 #include "audio/decode.h"
 #include "tests/fuzz/replay.h"
 
