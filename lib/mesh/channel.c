@@ -649,7 +649,7 @@ int mesh_channel_create(const struct mesh_channel_options *options, struct mesh_
     struct mesh_channel *channel;
     int err = -ENOMEM;
 
-    if (!options->endpoint || !strstr(options->endpoint, "://"))
+    if (!mesh_endpoint_is_valid(options->endpoint, options->context))
         return -EINVAL;
     channel = calloc(1, sizeof(*channel));
     if (!channel)

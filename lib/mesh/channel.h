@@ -26,7 +26,8 @@ struct mesh_channel_options {
     uint32_t heartbeat_ms;    /* 0: the peer's wish */
 };
 
-/** @return 0 (not yet connected: calls wait or fail as their options say); -EINVAL; -ENOMEM */
+/** @return 0 (not yet connected: calls wait or fail as their options say); -EINVAL for an endpoint that leads
+ *  nowhere, inproc:// without a context to share among them; -ENOMEM */
 int mesh_channel_create(const struct mesh_channel_options *options, struct mesh_channel **out);
 /** Ends all its calls CANCELLED. Streams must be destroyed before. */
 void mesh_channel_destroy(struct mesh_channel **channel);

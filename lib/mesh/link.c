@@ -22,6 +22,13 @@
 typedef Dragoman__Mesh__V1__Hello hello_message;
 typedef Dragoman__Mesh__V1__Welcome welcome_message;
 
+bool mesh_endpoint_is_valid(const char *endpoint, const void *context)
+{
+    if (!endpoint || !strstr(endpoint, "://"))
+        return false;
+    return context || strncmp(endpoint, "inproc://", 9) != 0;
+}
+
 /* ---- overflow -------------------------------------------------------------------------------- */
 
 void mesh_overflow_init(struct mesh_overflow *overflow)
@@ -179,6 +186,8 @@ static void lose(struct mesh_link *link, const char *why)
     if (link->state == LINK_IDLE)
         return;
     close_socket(link, PARTING_MS);
+    if (stood) /* one that says GOAWAY or ERROR each time is not asked each time at once */
+        link->backoff_ms = BACKOFF_MIN_MS;
     link->state = LINK_IDLE;
     link->broken[0] = '\0';
     link->retry_at = stood ? link->now_ns : link->now_ns + backoff_ns(link);
@@ -258,7 +267,6 @@ static void welcome(struct mesh_link *link, const struct mesh_frame *frame)
             link->max_message_bytes = (size_t)said->max_message_bytes;
         link->state = LINK_UP;
         link->up_at = link->now_ns;
-        link->backoff_ms = BACKOFF_MIN_MS;
         link->complained = false;
         log_debug("session with '%s' stands", link->options.endpoint);
         link->handler->up(link->arg);

@@ -44,6 +44,9 @@ struct mesh_overflow {
     size_t count, bytes;
 };
 
+/** Whether it can lead anywhere: "scheme://...", and inproc:// only within a shared context. */
+bool mesh_endpoint_is_valid(const char *endpoint, const void *context);
+
 void mesh_overflow_init(struct mesh_overflow *overflow);
 /** Takes the message. @return 0; -ENOBUFS past the bounds, -ENOMEM: it is closed */
 int mesh_overflow_add(struct mesh_overflow *overflow, struct mesh_message *message);

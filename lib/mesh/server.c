@@ -974,7 +974,7 @@ int mesh_server_create(const struct mesh_server_options *options, struct mesh_se
     struct mesh_server *server;
     pthread_condattr_t clock;
 
-    if (!options->endpoint || !strstr(options->endpoint, "://"))
+    if (!mesh_endpoint_is_valid(options->endpoint, options->context))
         return -EINVAL;
     server = calloc(1, sizeof(*server));
     if (!server)

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -455,6 +456,33 @@ static void concurrent_large_unary(void **state)
 #define RSS_SLACK ((size_t)8 << 20)
 #endif
 
+static int count_fds(void)
+{
+    int n = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* A connection of its own for each call leaves nothing behind. */
+static void channel_soak(void **state)
+{
+    struct rig *rig = *state;
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    int fds = 0;
+
+    for (int i = 0; i < 60; i++) {
+        struct mesh_channel *channel = rig_channel(rig);
+
+        assert_int_equal(rig_unary(channel, &request, NULL, NULL).code, STATUS_OK);
+        mesh_channel_destroy(&channel);
+        if (i == 10)
+            fds = count_fds();
+    }
+    rig_wait(count_fds() <= fds + 8); /* libzmq closes on a thread of its own */
+}
+
 /* ---- flow control ---------------------------------------------------------------------------- */
 
 static void writer_is_pushed_back(void **state)
@@ -755,6 +783,7 @@ int main(void)
         cmocka_unit_test(timeout_on_sleeping_server),
         cmocka_unit_test(negative_deadline),
         cmocka_unit_test(concurrent_large_unary),
+        cmocka_unit_test(channel_soak),
         cmocka_unit_test(writer_is_pushed_back),
         cmocka_unit_test(slow_consumer_stops_the_server),
         cmocka_unit_test(tiny_messages),

@@ -731,6 +731,48 @@ static void nobody_there(void **state)
     mesh_channel_destroy(&lonely);
 }
 
+/* long_lived_channel: idle for longer than three heartbeats. */
+static void an_idle_session_stands(void **state)
+{
+    struct mesh_server_options serve = {
+        .endpoint = "inproc://idle", .bind = true, .context = context, .heartbeat_ms = 100};
+    struct mesh_channel_options to = {.endpoint = "inproc://idle", .context = context};
+    struct mesh_server *idle = NULL;
+    struct mesh_channel *lonely = NULL;
+
+    (void)state;
+    assert_int_equal(mesh_server_create(&serve, &idle), 0);
+    assert_int_equal(echo_add(idle), 0);
+    assert_int_equal(mesh_server_start(idle), 0);
+    assert_int_equal(mesh_channel_create(&to, &lonely), 0);
+    rig_wait(mesh_channel_connected(lonely));
+    for (int i = 0; i < 600; i++) {
+        rig_sleep_ms(1);
+        assert_true(mesh_channel_connected(lonely));
+    }
+    assert_int_equal(rig_unary(lonely, &empty, NULL, NULL).code, STATUS_OK);
+    mesh_channel_destroy(&lonely);
+    mesh_server_destroy(&idle);
+}
+
+static void endpoints_that_lead_nowhere(void **state)
+{
+    struct mesh_channel_options to = {.endpoint = "localhost:5601"};
+    struct mesh_server_options serve = {.endpoint = "inproc://x"};
+    struct mesh_server *none = NULL;
+    struct mesh_channel *lonely = NULL;
+
+    (void)state;
+    assert_int_equal(mesh_channel_create(&to, &lonely), -EINVAL);
+    to.endpoint = "inproc://x"; /* in no context but its own */
+    assert_int_equal(mesh_channel_create(&to, &lonely), -EINVAL);
+    assert_int_equal(mesh_server_create(&serve, &none), -EINVAL);
+    serve = (struct mesh_server_options){.endpoint = "tcp://999.1.1.1:1", .bind = true};
+    assert_int_equal(mesh_server_create(&serve, &none), 0);
+    assert_true(mesh_server_start(none) < 0);
+    mesh_server_destroy(&none);
+}
+
 static void destroy_ends_calls(void **state)
 {
     struct unary_end end = {.has_response = false};
@@ -782,6 +824,8 @@ int main(void)
         WITH_CHANNEL(deadlines_travel_as_time_left),
         WITH_CHANNEL(a_call_that_waits_is_one_open),
         WITH_CHANNEL(nobody_there),
+        WITH_CHANNEL(an_idle_session_stands),
+        WITH_CHANNEL(endpoints_that_lead_nowhere),
         WITH_CHANNEL(destroy_ends_calls),
     };
 
