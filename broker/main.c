@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define EXIT_USAGE 2
 
@@ -76,6 +77,19 @@ static void hold_signals(sigset_t *signals)
     signal(SIGPIPE, SIG_IGN);
 }
 
+/* A peer is a descriptor: take as many as are allowed. Past that libzmq would try to accept, in vain,
+ * without end. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        log_warn("cannot raise the limit of open files: %s", strerror(errno));
+}
+
 /* Until a signal; the second one ends the process as it always does. */
 static void run(struct broker **broker, const sigset_t *signals)
 {
@@ -117,6 +131,7 @@ int main(int argc, char **argv)
         return probe_ready(config.probe);
     open_log();
     hold_signals(&signals);
+    raise_descriptors();
     memcpy(front, config.front.items, config.front.count * sizeof(*front));
     memcpy(back, config.back.items, config.back.count * sizeof(*back));
     options.front = front;
