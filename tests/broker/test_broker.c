@@ -92,7 +92,7 @@ static int setup(void **state)
 {
     rig.transport = (enum rig_transport)(uintptr_t)*state;
     rig.context = zmq_ctx_new();
-    snprintf(rig.folder, sizeof(rig.folder), "/tmp/dragoman-broker-XXXXXX");
+    snprintf(rig.folder, sizeof(rig.folder), P_tmpdir "/dragoman-broker-XXXXXX");
     if (!mkdtemp(rig.folder))
         return -1;
     if (rig.transport == RIG_INPROC) {
