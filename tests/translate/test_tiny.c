@@ -103,7 +103,7 @@ static void bad_text_is_refused(void **state)
 static void *cancel_soon(void *arg)
 {
     usleep(20000);
-    *(volatile int *)arg = 1;
+    __atomic_store_n((volatile int *)arg, 1, __ATOMIC_RELAXED);
     return NULL;
 }
 
@@ -197,7 +197,7 @@ static void *translate_bulk(void *arg)
     for (size_t i = 0; i < n; i++)
         list[i] = bulk->source->list[i % bulk->source->n];
     bulk->result = engine()->translate(bulk->model, list, n, &settings, results);
-    bulk->ended = 1;
+    __atomic_store_n(&bulk->ended, 1, __ATOMIC_RELAXED);
     free_results(results, n);
     free(list);
     return NULL;
@@ -221,9 +221,9 @@ static void long_calls_do_not_hold_up_short_ones(void **state)
         translate_some(model, &source, i, 1, 1, &result);
         assert_string_equal(result.text, want.list[i]);
         translate_result_fini(&result);
-        assert_false(bulk.ended);
+        assert_false(__atomic_load_n(&bulk.ended, __ATOMIC_RELAXED));
     }
-    bulk.cancel = 1;
+    __atomic_store_n(&bulk.cancel, 1, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
     assert_int_equal(bulk.result, -ECANCELED);
     free(source.text);

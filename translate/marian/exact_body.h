@@ -47,32 +47,21 @@ INLINE doubles choose(bits which, doubles yes, doubles no)
 }
 
 /*
- * e^x for x <= 0, relative error under 1e-15; 0 below -700. x = n ln 2 + r with |r| <= ln 2 / 2, by
- * adding 1.5 * 2^52, which rounds to an integer; e^r by its series.
+ * e^x for x <= 0, relative error under 1e-12, which a float hardly sees; 0 below -700. x = n ln 2 + r
+ * with |r| <= ln 2 / 2, by adding 1.5 * 2^52, which rounds to an integer; e^r by its series.
  */
 INLINE doubles exponential(doubles x)
 {
-    static const double series[] = {1.0 / 479001600,
-                                    1.0 / 39916800,
-                                    1.0 / 3628800,
-                                    1.0 / 362880,
-                                    1.0 / 40320,
-                                    1.0 / 5040,
-                                    1.0 / 720,
-                                    1.0 / 120,
-                                    1.0 / 24,
-                                    1.0 / 6,
-                                    0.5,
-                                    1.0,
-                                    1.0};
+    static const double series[] = {1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120,
+                                    1.0 / 24,     1.0 / 6,     0.5,        1.0,       1.0};
     const double rounder = 6755399441055744.0;
     bits tiny = x < -700.0, power;
     doubles within = choose(tiny, (doubles){0} - 700.0, x);
     doubles shifted = within * 1.4426950408889634 + rounder, n = shifted - rounder;
     doubles r = (within - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;
-    doubles sum = (doubles){0} + 1.0 / 6227020800;
+    doubles sum = (doubles){0} + 1.0 / 3628800;
 
-#pragma GCC unroll 13
+#pragma GCC unroll 10
     for (size_t i = 0; i < sizeof(series) / sizeof(series[0]); i++)
         sum = sum * r + series[i];
     power = ((bits)shifted + 1023) << 52; /* the low bits of shifted are n */
@@ -234,85 +223,113 @@ INLINE double exponentials(const float *x, size_t n, float most, float *out)
     return sum_of(out, n);
 }
 
-/* One block of the queries' scores: a vector a query, so that four sums run side by side. */
-INLINE void score_block(const float *q, size_t ld_q, size_t n_q, const float *k, size_t ld_k,
-                        size_t d, float scale, float *scores)
-{
-    floats sums[EXACT_QUERIES] = {{0}};
-
-    for (size_t j = 0; j < d; j++) {
-        floats keys = load(k + j * ld_k);
-
-        for (size_t i = 0; i < n_q; i++)
-            sums[i] += q[i * ld_q + j] * keys;
-    }
-    for (size_t i = 0; i < n_q; i++)
-        store(scores + i * ld_k, sums[i] * scale);
-}
-
 /* n is whole lanes; -INFINITY becomes 0. */
 INLINE void softmax(float *x, size_t n)
 {
-    double sum = exponentials(x, n, largest(x, n), x);
+    double factor = 1 / exponentials(x, n, largest(x, n), x);
 
     for (size_t i = 0; i < n; i += DOUBLES)
-        narrow(widen(x + i) / sum, x + i);
+        narrow(widen(x + i) * factor, x + i);
 }
 
-/* 16 columns of one head's values for each query. */
-INLINE void mix_block(const float *weights, size_t ld_w, size_t n_q, const float *v, size_t ld_v,
-                      size_t t, float *out)
+/*
+ * Up to EXACT_QUERIES of them side by side, so that a processor has several sums to go on with: queries
+ * of one head, which share its keys and values (both strides 0), or heads of one query.
+ */
+struct side_by_side {
+    size_t n;
+    const float *q, *k, *v;        /* of the first */
+    size_t next_q, next_k, next_v; /* from one to the next */
+    size_t t, ld_k, ld_v, d;
+    float *scores; /* (n, ld_k) */
+    float *out;    /* as q */
+};
+
+INLINE void score_block(const struct side_by_side *s, size_t n, size_t key, float scale)
+{
+    floats sums[EXACT_QUERIES] = {{0}};
+
+    for (size_t j = 0; j < s->d; j++)
+        for (size_t i = 0; i < n; i++)
+            sums[i] += s->q[i * s->next_q + j] * load(s->k + i * s->next_k + j * s->ld_k + key);
+    for (size_t i = 0; i < n; i++)
+        store(s->scores + i * s->ld_k + key, sums[i] * scale);
+}
+
+/* 16 columns of the values. */
+INLINE void mix_block(const struct side_by_side *s, size_t n, size_t column)
 {
     floats sums[EXACT_QUERIES][16 / FLOATS] = {{{0}}};
 
-    for (size_t i = 0; i < t; i++)
-        for (size_t query = 0; query < n_q; query++)
+    for (size_t key = 0; key < s->t; key++)
+        for (size_t i = 0; i < n; i++)
             for (size_t part = 0; part < 16 / FLOATS; part++)
-                sums[query][part] += weights[query * ld_w + i] * load(v + i * ld_v + part * FLOATS);
-    for (size_t query = 0; query < n_q; query++)
+                sums[i][part] +=
+                    s->scores[i * s->ld_k + key] *
+                    load(s->v + i * s->next_v + key * s->ld_v + column + part * FLOATS);
+    for (size_t i = 0; i < n; i++)
         for (size_t part = 0; part < 16 / FLOATS; part++)
-            store(out + query * ld_v + part * FLOATS, sums[query][part]);
+            store(s->out + i * s->next_q + column + part * FLOATS, sums[i][part]);
 }
 
-/* n_q queries of one head; scores (n_q, exact_padded(t)) */
-INLINE void head(const float *q, size_t n_q, const float *k, const float *v, size_t t, size_t ld,
-                 size_t d, float *scores, float *out)
+INLINE void mix_column(const struct side_by_side *s, size_t n, size_t column)
 {
-    float scale = 1.0f / sqrtf((float)d);
-    size_t ld_k = exact_padded(t), j = 0;
+    for (size_t i = 0; i < n; i++) {
+        float sum = 0;
 
-    for (size_t i = 0; i < ld_k; i += FLOATS)
-        score_block(q, ld, n_q, k + i, ld_k, d, scale, scores + i);
-    for (size_t i = 0; i < n_q; i++) {
-        for (size_t rest = t; rest < ld_k; rest++)
-            scores[i * ld_k + rest] = -INFINITY;
-        softmax(scores + i * ld_k, ld_k);
+        for (size_t key = 0; key < s->t; key++)
+            sum += s->scores[i * s->ld_k + key] * s->v[i * s->next_v + key * s->ld_v + column];
+        s->out[i * s->next_q + column] = sum;
     }
-    for (; j + 16 <= d; j += 16)
-        mix_block(scores, ld_k, n_q, v + j, ld, t, out + j);
-    for (; j < d; j++)
-        for (size_t i = 0; i < n_q; i++) {
-            float sum = 0;
+}
 
-            for (size_t key = 0; key < t; key++)
-                sum += scores[i * ld_k + key] * v[key * ld + j];
-            out[i * ld + j] = sum;
-        }
+/* n is s->n, but constant wherever this is inlined. */
+INLINE void attend(const struct side_by_side *s, size_t n)
+{
+    float scale = 1.0f / sqrtf((float)s->d);
+    size_t column = 0;
+
+    for (size_t key = 0; key < s->ld_k; key += FLOATS)
+        score_block(s, n, key, scale);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t rest = s->t; rest < s->ld_k; rest++)
+            s->scores[i * s->ld_k + rest] = -INFINITY;
+        softmax(s->scores + i * s->ld_k, s->ld_k);
+    }
+    for (; column + 16 <= s->d; column += 16)
+        mix_block(s, n, column);
+    for (; column < s->d; column++)
+        mix_column(s, n, column);
+}
+
+static void attend_some(const struct side_by_side *s)
+{
+    if (s->n == EXACT_QUERIES)
+        attend(s, EXACT_QUERIES);
+    else
+        attend(s, s->n);
 }
 
 static void attention(const float *q, size_t t_q, const float *k, const float *v, size_t t_k,
                       size_t heads, size_t d, float *scores, float *out)
 {
-    size_t ld = heads * d, ld_k = exact_padded(t_k);
+    struct side_by_side s = {
+        .t = t_k, .ld_k = exact_padded(t_k), .ld_v = heads * d, .d = d, .scores = scores};
+    bool one = t_q == 1; /* then heads stand side by side */
+    size_t n = one ? heads : t_q, rounds = one ? 1 : heads;
 
-    for (size_t h = 0; h < heads; h++, q += d, k += d * ld_k, v += d, out += d) {
-        size_t i = 0;
-
-        for (; i + EXACT_QUERIES <= t_q; i += EXACT_QUERIES)
-            head(q + i * ld, EXACT_QUERIES, k, v, t_k, ld, d, scores, out + i * ld);
-        for (; i < t_q; i++)
-            head(q + i * ld, 1, k, v, t_k, ld, d, scores, out + i * ld);
-    }
+    s.next_q = one ? d : heads * d;
+    s.next_k = one ? d * s.ld_k : 0;
+    s.next_v = one ? d : 0;
+    for (size_t round = 0; round < rounds; round++)
+        for (size_t i = 0; i < n; i += EXACT_QUERIES) {
+            s.n = n - i < EXACT_QUERIES ? n - i : EXACT_QUERIES;
+            s.q = q + round * d + i * s.next_q;
+            s.k = k + round * d * s.ld_k + i * s.next_k;
+            s.v = v + round * d + i * s.next_v;
+            s.out = out + round * d + i * s.next_q;
+            attend_some(&s);
+        }
 }
 
 static void log_softmax(const float *x, size_t n, float *out)

@@ -272,6 +272,11 @@ void rounds_destroy(struct rounds **out)
     *out = NULL;
 }
 
+static bool is_set(const volatile int *flag)
+{
+    return flag && __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+
 /* Sleep until something is done, but not past the next look at the caller's flag. */
 static void wait_some(struct rounds *rounds, struct group *group)
 {
@@ -290,7 +295,7 @@ static void wait_some(struct rounds *rounds, struct group *group)
 static int give_up(struct rounds *rounds, struct group *group)
 {
     queue_remove(rounds, group);
-    group->cancelled = 1;
+    __atomic_store_n(&group->cancelled, 1, __ATOMIC_RELAXED);
     group->gone = true;
     if (group->n_done == group->n_taken)
         group_free(group);
@@ -303,7 +308,7 @@ int rounds_run(struct rounds *rounds, struct parts *parts, const struct marian_s
     struct group *group = NULL;
     int err;
 
-    if (cancel && *cancel)
+    if (is_set(cancel))
         return -ECANCELED;
     err = group_create(parts, search, &group);
     if (err)
@@ -311,7 +316,7 @@ int rounds_run(struct rounds *rounds, struct parts *parts, const struct marian_s
     pthread_mutex_lock(&rounds->lock);
     queue_add(rounds, group);
     pthread_cond_signal(&rounds->wake);
-    while (group->n_done < group->parts.n && !(cancel && *cancel))
+    while (group->n_done < group->parts.n && !is_set(cancel))
         wait_some(rounds, group);
     if (group->n_done < group->parts.n) {
         err = give_up(rounds, group);

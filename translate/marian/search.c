@@ -351,7 +351,7 @@ static void drop_cancelled(struct state *state)
     struct marian_rows *rows = &state->rows;
 
     for (size_t i = 0; i < rows->n; i++) {
-        if (*batch->cancelled[rows->sentence[i]])
+        if (__atomic_load_n(batch->cancelled[rows->sentence[i]], __ATOMIC_RELAXED))
             continue;
         if (kept < i) {
             rows->sentence[kept] = rows->sentence[i];
