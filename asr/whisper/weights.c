@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define FEW_GRAIN_BYTES ((size_t)2 << 20) /* weights a thread must have to be worth waking */
 
@@ -341,6 +342,8 @@ int whisper_weights_load(const char *path, char *error, size_t size, struct whis
     err = ct2_open(path, "WhisperSpec", error, size, &out->file);
     if (err < 0)
         return err;
+    posix_madvise(out->file.map, out->file.map_bytes,
+                  POSIX_MADV_WILLNEED); /* or the first call waits */
     read_dimensions(&loader);
     if (loader.err == 0)
         load_all(&loader);

@@ -1,8 +1,8 @@
 #include "asr/whisper/whisper.h"
 
+#include "asr/whisper/frames.h"
 #include "asr/whisper/search.h"
 #include "asr/whisper/transcribe.h"
-
 #include "base/clock.h"
 #include "text/utf8.h"
 
@@ -10,14 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAD (MEL_WINDOW / 2) /* samples before a frame's centre */
 #define WINDOW WHISPER_WINDOW_FRAMES
 #define MOST_WHOLE (3600 * 100) /* frames kept before the first window, an hour's */
 #define PARTIAL_FRAMES 100      /* new audio that a partial result must have */
 #define PARTIAL_REST 2          /* at most one part in so many of the time goes to them */
 #define MAX_PARTIAL_BYTES ((size_t)1 << 16)
-#define FRAMES_AT_ONCE 512 /* frames computed at a time */
-#define PCM_ROOM (FRAMES_AT_ONCE * MEL_HOP + MEL_WINDOW)
 
 static const float default_temperatures[] = {0, 0.2F, 0.4F, 0.6F, 0.8F, 1};
 
@@ -30,16 +27,7 @@ struct asr_session {
     uint8_t *candidates; /* (n_languages of the vocabulary) whether detection may choose it */
     bool whole_audio, announced;
 
-    /* Samples that frames yet to come need. The first LEAD mirror those behind the first sample. */
-    float pcm[PCM_ROOM];
-    size_t n_pcm;     /* in pcm[] */
-    size_t n_samples; /* received in all */
-    bool mirrored;
-
-    float *power;          /* (n_frames - first_frame, n_mels) */
-    size_t power_capacity; /* frames */
-    size_t first_frame, n_frames;
-    float loudest;
+    struct frames frames;
     size_t seek; /* frame where the next window begins */
 
     /* Partial results. */
@@ -58,7 +46,7 @@ static void session_destroy(struct asr_session **session)
     transcribe_history_free(&s->history);
     free(s->hotwords);
     free(s->candidates);
-    free(s->power);
+    frames_fini(&s->frames);
     buffer_fini(&s->partial_text);
     free(s);
     *session = NULL;
@@ -149,8 +137,7 @@ static int session_create(struct asr_model *model, const struct asr_settings *se
     s->whole_audio = settings->whole_audio;
     s->partials = settings->partial_results && events->partial;
     buffer_init(&s->partial_text, MAX_PARTIAL_BYTES);
-    s->loudest = -10;
-    s->n_pcm = LEAD;
+    frames_init(&s->frames, model->mel);
     s->options = (struct transcribe_options){
         .translate = settings->translate,
         .without_timestamps = settings->without_timestamps,
@@ -169,62 +156,6 @@ static int session_create(struct asr_model *model, const struct asr_settings *se
     else
         *out = s;
     return err;
-}
-
-/* Forget the frames before `seek`, which no window needs any more. */
-static void drop_frames(struct asr_session *s)
-{
-    size_t n_mels = s->model->weights.n_mels;
-    size_t n = (s->seek < s->n_frames ? s->seek : s->n_frames) - s->first_frame;
-
-    memmove(s->power, s->power + n * n_mels,
-            (s->n_frames - s->first_frame - n) * n_mels * sizeof(float));
-    s->first_frame += n;
-}
-
-static int reserve_frames(struct asr_session *s, size_t more)
-{
-    size_t need = s->n_frames - s->first_frame + more;
-    size_t capacity = s->power_capacity ? s->power_capacity : WINDOW + 1 + FRAMES_AT_ONCE;
-    float *grown;
-
-    if (need <= s->power_capacity)
-        return 0;
-    while (capacity < need)
-        capacity += capacity / 2;
-    grown = realloc(s->power, capacity * s->model->weights.n_mels * sizeof(float));
-    if (!grown)
-        return -ENOMEM;
-    s->power = grown;
-    s->power_capacity = capacity;
-    return 0;
-}
-
-/* All frames that the samples in hand are enough for. */
-static int compute_frames(struct asr_session *s)
-{
-    size_t n_mels = s->model->weights.n_mels;
-    size_t n = s->n_pcm >= MEL_WINDOW ? (s->n_pcm - MEL_WINDOW) / MEL_HOP + 1 : 0;
-    float *power;
-
-    if (n == 0)
-        return 0;
-    if (reserve_frames(s, n) < 0)
-        return -ENOMEM;
-    if (!s->mirrored) {
-        for (size_t i = 1; i <= LEAD; i++)
-            s->pcm[LEAD - i] = s->pcm[LEAD + i];
-        s->mirrored = true;
-    }
-    power = s->power + (s->n_frames - s->first_frame) * n_mels;
-    mel_compute(s->model->mel, s->pcm, n, power);
-    for (size_t i = 0; i < n * n_mels; i++)
-        if (power[i] > s->loudest)
-            s->loudest = power[i];
-    s->n_frames += n;
-    s->n_pcm -= n * MEL_HOP;
-    memmove(s->pcm, s->pcm + n * MEL_HOP, s->n_pcm * sizeof(float));
-    return 0;
 }
 
 static int announce(struct asr_session *s, float probability)
@@ -272,14 +203,16 @@ static int settle_language(struct asr_session *s, struct workspace *workspace)
     return err < 0 ? err : announce(s, probability);
 }
 
-static int encode(struct asr_model *model, struct workspace *workspace, const float *power,
-                  size_t n_frames, float loudest, const volatile int *cancel)
+/* Hear n_frames frames from `seek` on. */
+static int encode(struct asr_session *s, struct workspace *workspace, size_t n_frames)
 {
+    struct asr_model *model = s->model;
     int err;
 
-    mel_normalise(model->mel, power, n_frames, loudest, WINDOW, workspace->feats);
-    err =
-        encoder_run(&model->weights, model->compute, workspace->feats, cancel, &workspace->encoder);
+    mel_normalise(model->mel, frames_at(&s->frames, s->seek), n_frames, s->frames.loudest, WINDOW,
+                  workspace->feats);
+    err = encoder_run(&model->weights, model->compute, workspace->feats, s->options.cancel,
+                      &workspace->encoder);
     if (err == 0)
         decoder_set_audio(&workspace->decoder, workspace->encoder.x);
     return err;
@@ -294,9 +227,7 @@ static int recognise(struct asr_session *s, size_t n_frames)
 
     if (err < 0)
         return err;
-    err = encode(s->model, workspace,
-                 s->power + (s->seek - s->first_frame) * s->model->weights.n_mels, n_frames,
-                 s->loudest, s->options.cancel);
+    err = encode(s, workspace, n_frames);
     if (err == 0 && !s->options.language)
         err = settle_language(s, workspace);
     if (err == 0)
@@ -305,9 +236,9 @@ static int recognise(struct asr_session *s, size_t n_frames)
     model_give_workspace(s->model, &workspace);
     if (err == 0) {
         s->seek = next;
-        drop_frames(s);
+        frames_drop(&s->frames, s->seek);
         s->partial_text.size = 0;
-        s->partial_frames = s->n_frames;
+        s->partial_frames = s->frames.n;
     }
     return err;
 }
@@ -340,9 +271,7 @@ static int hear_unfinished(struct asr_session *s, struct buffer *text)
 
     if (err < 0)
         return err;
-    err = encode(s->model, workspace,
-                 s->power + (s->seek - s->first_frame) * s->model->weights.n_mels,
-                 s->n_frames - s->seek, s->loudest, s->options.cancel);
+    err = encode(s, workspace, s->frames.n - s->seek);
     if (err == 0 && !options.language)
         err = detect(s, workspace, &options.language, &probability);
     if (err == 0)
@@ -359,10 +288,10 @@ static int recognise_partial(struct asr_session *s)
     size_t n_stable;
     int err;
 
-    if (!s->partials || s->whole_audio || start < s->next_partial || s->n_frames <= s->seek ||
-        s->n_frames < s->partial_frames + PARTIAL_FRAMES)
+    if (!s->partials || s->whole_audio || start < s->next_partial || s->frames.n <= s->seek ||
+        s->frames.n < s->partial_frames + PARTIAL_FRAMES)
         return 0;
-    s->partial_frames = s->n_frames;
+    s->partial_frames = s->frames.n;
     buffer_init(&text, MAX_PARTIAL_BYTES);
     err = hear_unfinished(s, &text);
     s->next_partial = start + PARTIAL_REST * (clock_now_ns() - start);
@@ -379,18 +308,6 @@ static int recognise_partial(struct asr_session *s)
     return err;
 }
 
-/* Samples still wanted before the next step: a full window with the frame behind it, whose loudness
- * counts too, or as many as fit. */
-static size_t wanted_samples(const struct asr_session *s)
-{
-    size_t room = PCM_ROOM - s->n_pcm, need;
-
-    if (s->whole_audio)
-        return room;
-    need = (s->seek + WINDOW + 1 - s->n_frames) * MEL_HOP + MEL_WINDOW - MEL_HOP - s->n_pcm;
-    return need < room ? need : room;
-}
-
 static int session_feed(struct asr_session *s, const float *pcm, size_t n_samples)
 {
     int err = 0;
@@ -398,17 +315,17 @@ static int session_feed(struct asr_session *s, const float *pcm, size_t n_sample
     if (!s->announced && s->options.language)
         err = announce(s, 1);
     while (n_samples > 0 && err == 0) {
-        size_t wanted = wanted_samples(s), n = n_samples < wanted ? n_samples : wanted;
+        /* A full window with the frame behind it, whose loudness counts too. */
+        size_t most = s->whole_audio ? SIZE_MAX : s->seek + WINDOW + 1, n = 0;
 
-        memcpy(s->pcm + s->n_pcm, pcm, n * sizeof(float));
-        s->n_pcm += n;
-        s->n_samples += n;
+        err = frames_push(&s->frames, pcm, n_samples, most, &n);
         pcm += n;
         n_samples -= n;
-        err = asr_cancelled(s->options.cancel) ? -ECANCELED : compute_frames(s);
-        if (s->n_frames >= MOST_WHOLE)
+        if (err == 0 && asr_cancelled(s->options.cancel))
+            err = -ECANCELED;
+        if (s->frames.n >= MOST_WHOLE)
             s->whole_audio = false;
-        while (err == 0 && !s->whole_audio && s->n_frames > s->seek + WINDOW)
+        while (err == 0 && !s->whole_audio && s->frames.n > s->seek + WINDOW)
             err = recognise(s, WINDOW);
         if (err == 0 && n_samples == 0)
             err = recognise_partial(s);
@@ -416,35 +333,15 @@ static int session_feed(struct asr_session *s, const float *pcm, size_t n_sample
     return err;
 }
 
-/* The last frames see silence behind the audio. */
-static int pad(struct asr_session *s)
-{
-    size_t n_frames = s->n_samples / MEL_HOP + 1;
-    int err = 0;
-
-    while (s->n_frames < n_frames && err == 0) {
-        size_t need = (n_frames - s->n_frames - 1) * MEL_HOP + MEL_WINDOW;
-
-        if (need > PCM_ROOM)
-            need = PCM_ROOM;
-        if (need > s->n_pcm) {
-            memset(s->pcm + s->n_pcm, 0, (need - s->n_pcm) * sizeof(float));
-            s->n_pcm = need;
-        }
-        err = compute_frames(s);
-    }
-    return err;
-}
-
 static int session_finish(struct asr_session *s)
 {
-    size_t content = s->n_samples / MEL_HOP;
+    size_t content = frames_content(&s->frames);
     int err = 0;
 
     if (!s->announced && s->options.language)
         err = announce(s, 1);
     if (err == 0)
-        err = pad(s);
+        err = frames_end(&s->frames);
     while (err == 0 && s->seek < content) {
         size_t left = content - s->seek;
 
@@ -485,24 +382,20 @@ static size_t store_guesses(const struct vocab *vocab, const float *probs, struc
     return n;
 }
 
-/* A session's own front half hears the audio; its window is then only asked for the language. */
+/* The reference looks at the frame behind the audio, too. */
 static int detect_with(struct asr_session *s, const float *pcm, size_t n_samples, float *probs)
 {
     struct asr_model *model = s->model;
     struct workspace *workspace = NULL;
-    size_t n_frames;
+    size_t most = (size_t)WINDOW * MEL_HOP;
     int err;
 
     s->whole_audio = true;
-    if (n_samples > (size_t)WINDOW * MEL_HOP)
-        n_samples = (size_t)WINDOW * MEL_HOP;
-    if ((err = session_feed(s, pcm, n_samples)) < 0 || (err = pad(s)) < 0)
+    if ((err = session_feed(s, pcm, n_samples < most ? n_samples : most)) < 0 ||
+        (err = frames_end(&s->frames)) < 0 ||
+        (err = model_take_workspace(model, NULL, &workspace)) < 0)
         return err;
-    n_frames = s->n_frames < WINDOW ? s->n_frames : WINDOW;
-    err = model_take_workspace(model, NULL, &workspace);
-    if (err < 0)
-        return err;
-    err = encode(model, workspace, s->power, n_frames, s->loudest, NULL);
+    err = encode(s, workspace, s->frames.n < WINDOW ? s->frames.n : WINDOW);
     if (err == 0)
         err = search_language(&workspace->decoder, &model->vocab, workspace->logits, NULL, probs);
     model_give_workspace(model, &workspace);
