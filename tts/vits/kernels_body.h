@@ -10,6 +10,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* The next loop's iterations do not depend on one another, though its pointers may be equal. */
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 typedef float vector __attribute__((vector_size(LANE * sizeof(float)), aligned(4), may_alias));
 
 /* One tile, `vectors` wide: constant wherever it is inlined, so that `sum` lives in registers. */
@@ -72,7 +79,7 @@ static inline __attribute__((always_inline)) void finish_as(const struct vits_fi
     const float bias = f->bias, slope = f->slope;
     float *to = f->out, *to_activated = f->activated;
 
-#pragma GCC ivdep
+    INDEPENDENT
     for (size_t t = 0; t < n; t++) {
         float v = sums[t] + bias;
 
