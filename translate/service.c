@@ -482,6 +482,7 @@ static int stream_begin(struct stream *stream, const Config *config)
     if (!accept_config(stream->self, config, stream->call))
         return -EINVAL;
     stream->settings = settings_of(config, stream->call);
+    stream->settings.alternatives = 0; /* a stream's sentences have none */
     stream->whole = config && config->no_sentence_splitting;
     err = sentences_create(stream->self->source, stream->self->max_text_bytes, &stream->sentences);
     if (err)

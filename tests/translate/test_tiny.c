@@ -47,6 +47,38 @@ static void names_tell_the_languages(void **state)
     unload(&model);
 }
 
+/* Settings beside the model that no search could follow are not followed. */
+static void odd_settings_do_no_harm(void **state)
+{
+    static const char *const settings[] = {"beam-size: 1000\nmax-length-factor: 1e9\n",
+                                           "beam-size: -5\nmax-length-factor: nan\n",
+                                           "beam-size: 0\nnormalize: 0\n", ""};
+    const char *const sentence[] = {"The river rises."};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+        char folder[] = "/tmp/dragoman-test-XXXXXX", command[512], path[64];
+        struct translate_model *model;
+        struct translate_result result;
+        FILE *file;
+
+        assert_non_null(mkdtemp(folder));
+        snprintf(command, sizeof(command), "ln -s " TINY "/*.spm " TINY "/*.bin %s", folder);
+        assert_int_equal(system(command), 0);
+        snprintf(path, sizeof(path), "%s/config.yml", folder);
+        file = fopen(path, "w");
+        assert_true(file && fputs(settings[i], file) >= 0);
+        fclose(file);
+        model = load(folder, 1, "int8");
+        assert_int_equal(engine()->translate(model, sentence, 1, NULL, &result), 0);
+        assert_true(strlen(result.text) < 2000);
+        translate_result_fini(&result);
+        unload(&model);
+        snprintf(command, sizeof(command), "rm -r %s", folder);
+        assert_int_equal(system(command), 0);
+    }
+}
+
 static void nothing_becomes_nothing(void **state)
 {
     const char *const blanks[] = {"", " ", "\n\t", "\u00a0"};
@@ -267,6 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_and_beam_are_the_reference),
         cmocka_unit_test(names_tell_the_languages),
+        cmocka_unit_test(odd_settings_do_no_harm),
         cmocka_unit_test(nothing_becomes_nothing),
         cmocka_unit_test(alternatives_differ_and_come_in_order),
         cmocka_unit_test(bad_text_is_refused),

@@ -1,6 +1,7 @@
 #include "translate/marian/folder.h"
 
 #include "text/language.h"
+#include "translate/engine.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -90,6 +91,8 @@ static void read_settings(const char *path, struct marian_folder *out)
     out->beam_size = (long)setting(config, "beam-size", 1);
     if (!(out->max_length_factor >= 1 && out->max_length_factor <= 20))
         out->max_length_factor = 2.5;
+    if (out->beam_size < 1 || out->beam_size > TRANSLATE_MOST_BEAMS)
+        out->beam_size = 1;
 }
 
 int marian_folder_read(const char *path, char *error, size_t size, struct marian_folder *out)

@@ -133,13 +133,14 @@ static int marian_load(const char *folder, int n_threads, const char *compute_ty
         marian_unload(&model);
         return err;
     }
-    model->search = (struct marian_search){
-        .beam_size = model->folder.beam_size > 1 ? (size_t)model->folder.beam_size : 1,
-        .normalize = (float)model->folder.normalize,
-        .word_penalty = (float)model->folder.word_penalty,
-        .max_length_factor = (float)model->folder.max_length_factor,
-        .eos = (uint32_t)sentencepiece_eos(model->student.target),
-        .unk = sentencepiece_unk(model->student.target)};
+    model->search =
+        (struct marian_search){.beam_size = (size_t)model->folder.beam_size,
+                               .n_best = 1,
+                               .normalize = (float)model->folder.normalize,
+                               .word_penalty = (float)model->folder.word_penalty,
+                               .max_length_factor = (float)model->folder.max_length_factor,
+                               .eos = (uint32_t)sentencepiece_eos(model->student.target),
+                               .unk = sentencepiece_unk(model->student.target)};
     *out = model;
     return 0;
 }
@@ -226,7 +227,6 @@ static struct marian_search search_of(const struct translate_model *model,
 {
     struct marian_search search = model->search;
 
-    search.n_best = 1;
     if (!settings)
         return search;
     if (settings->beam_size > 0)
