@@ -471,6 +471,8 @@ static void on_frame(void *arg, struct mesh_message *message, const struct mesh_
             mesh_link_reject(&channel->link, STATUS_INVALID_ARGUMENT, "a kind from the wrong side");
         else if (frame->header.flags & MESH_CRITICAL)
             mesh_link_reject(&channel->link, STATUS_UNIMPLEMENTED, "an unknown kind");
+        else
+            mesh_ignored_frame();
     }
     mesh_message_close(message);
 }

@@ -398,8 +398,10 @@ bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
         lose(link, "no WELCOME in time");
     if (link->state == LINK_UP)
         beat(link);
-    if (link->state == LINK_UP && link->overflow.first)
+    if (link->state == LINK_UP && link->overflow.first) {
+        link->sent_since = true;
         mesh_overflow_flush(&link->overflow, link->socket, MESH_DEALER);
+    }
     return link->heard;
 }
 

@@ -91,6 +91,13 @@ struct mesh_method *mesh_method_of(const ProtobufCServiceDescriptor *service,
     return method;
 }
 
+void mesh_ignored_frame(void)
+{
+    metric_add(metrics_counter("mesh_ignored_frames_total",
+                               "Frames of a kind that this version does not know", NULL),
+               1);
+}
+
 void mesh_method_ended(struct mesh_method *method, enum status_code code, int64_t begun_ns,
                        int64_t now_ns)
 {

@@ -31,6 +31,9 @@ struct mesh_method *mesh_method_of(const ProtobufCServiceDescriptor *service,
                                    const ProtobufCMethodDescriptor *descriptor,
                                    enum mesh_side side);
 
+/** Count a frame of a kind that is not known here. */
+void mesh_ignored_frame(void);
+
 /** Count a call that has ended, begun_ns on the monotonic clock. Thread-safe. */
 void mesh_method_ended(struct mesh_method *method, enum status_code code, int64_t begun_ns,
                        int64_t now_ns);

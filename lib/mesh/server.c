@@ -650,6 +650,8 @@ static void on_any_frame(struct mesh_server *server, struct mesh_peer *peer,
             reject(server, peer, STATUS_INVALID_ARGUMENT, "a kind from the wrong side");
         else if (frame->header.flags & MESH_CRITICAL)
             reject(server, peer, STATUS_UNIMPLEMENTED, "an unknown kind");
+        else
+            mesh_ignored_frame();
     }
     mesh_message_close(message);
 }

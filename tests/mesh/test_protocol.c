@@ -421,6 +421,34 @@ static void silent_callers_are_given_up(void **state)
     rig_wait(echo_counts.cancelled == 1); /* after 60 ms */
 }
 
+/* One that grants any credit and reads nothing: what waits for it is bounded. */
+static void a_caller_that_does_not_read(void **state)
+{
+    enum { ANSWERS = 20000 };
+    static uint32_t sizes[ANSWERS];
+    echo_request request = empty;
+    mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
+    struct mesh_header header = {
+        .kind = MESH_OPEN,
+        .call_id = 1,
+        .seq = 1,
+        .flags = MESH_END_SEND,
+        .credit_messages = UINT32_MAX,
+        .credit_bytes = UINT64_MAX,
+        .method_hash = mesh_method_hash("/dragoman.test.v1.Echo/Expand", 29),
+    };
+
+    (void)state;
+    for (int i = 0; i < ANSWERS; i++)
+        sizes[i] = 1;
+    request.n_sizes = ANSWERS;
+    request.sizes = sizes;
+    meta.method = (char *)"/dragoman.test.v1.Echo/Expand";
+    raw_greet(&caller, 60000); /* nor is its silence what ends it */
+    raw_send(&caller, &header, &meta, &request.base);
+    rig_wait(echo_counts.cancelled == 1); /* cut off: its call is over */
+}
+
 /* ---- against a channel ----------------------------------------------------------------------- */
 
 static struct raw answerer;
@@ -773,6 +801,31 @@ static void endpoints_that_lead_nowhere(void **state)
     mesh_server_destroy(&none);
 }
 
+static void count_unavailable(void *arg, const struct status *status, ProtobufCMessage *response)
+{
+    assert_null(response);
+    atomic_fetch_add((atomic_int *)arg, status->code == STATUS_UNAVAILABLE);
+}
+
+static void a_server_that_does_not_read(void **state)
+{
+    enum { CALLS = 20000 };
+    atomic_int ended;
+    int n = 0;
+
+    (void)state;
+    atomic_init(&ended, 0);
+    raw_greet(&answerer, 60000);
+    rig_wait(mesh_channel_connected(channel));
+    while (n < CALLS && ended == 0) {
+        assert_int_equal(
+            mesh_unary_start(channel, ECHO, "Unary", &empty.base, NULL, count_unavailable, &ended),
+            0);
+        n++;
+    }
+    rig_wait(ended == n); /* all of them, when the session was given up */
+}
+
 static void destroy_ends_calls(void **state)
 {
     struct unary_end end = {.has_response = false};
@@ -813,6 +866,7 @@ int main(void)
         WITH_SERVER(refusals_say_that_nothing_ran),
         WITH_SERVER(a_full_queue_refuses_at_once),
         WITH_SERVER(silent_callers_are_given_up),
+        WITH_SERVER(a_caller_that_does_not_read),
         WITH_CHANNEL(answers_out_of_sequence),
         WITH_CHANNEL(answers_without_credit),
         WITH_CHANNEL(unary_calls_have_one_response),
@@ -824,6 +878,7 @@ int main(void)
         WITH_CHANNEL(deadlines_travel_as_time_left),
         WITH_CHANNEL(a_call_that_waits_is_one_open),
         WITH_CHANNEL(nobody_there),
+        WITH_CHANNEL(a_server_that_does_not_read),
         WITH_CHANNEL(an_idle_session_stands),
         WITH_CHANNEL(endpoints_that_lead_nowhere),
         WITH_CHANNEL(destroy_ends_calls),
