@@ -116,12 +116,19 @@ static int refuse_voice(const struct speech *speech, const Config *config)
     return -ENOENT;
 }
 
-/* Of the voices that speak a language the first of the asked-for region, else the first. */
+/* Norwegian is asked for as "no" by most; its written form that voices speak is "nb". */
+static const char *other_code(const char *code)
+{
+    return !strcmp(code, "no") ? "nb" : !strcmp(code, "nb") ? "no" : NULL;
+}
+
+/* Of the voices that speak a language the first of the asked-for region, else the first. A request
+ * that names neither voice nor language gets English where it is spoken. */
 static const struct tts_voice *voice_of(const struct synthesizer *self, const Config *config)
 {
     const char *code = *config->language ? language_code(config->language) : NULL;
     const char *region = strpbrk(config->language, "-_");
-    const struct tts_voice *found;
+    const struct tts_voice *found = NULL;
 
     if (*config->language && !code)
         return NULL;
@@ -129,7 +136,12 @@ static const struct tts_voice *voice_of(const struct synthesizer *self, const Co
         if (!strcmp(self->voices[i].language, code) &&
             !strcasecmp(self->voices[i].region, region + 1))
             return &self->voices[i];
-    found = tts_voice_find(self->voices, self->n_voices, config->voice, code);
+    if (!*config->voice && !code)
+        found = tts_voice_find(self->voices, self->n_voices, NULL, "en");
+    if (!found)
+        found = tts_voice_find(self->voices, self->n_voices, config->voice, code);
+    if (!found && code && other_code(code))
+        found = tts_voice_find(self->voices, self->n_voices, config->voice, other_code(code));
     return found;
 }
 
@@ -611,6 +623,8 @@ static int announce(const struct synthesizer *self, struct mesh_server *server)
         err = mesh_server_add_label(server, "voice", voice->name);
         if (err == 0 && strcmp(voice->language, last) != 0)
             err = mesh_server_add_label(server, "lang", voice->language);
+        if (err == 0 && strcmp(voice->language, last) != 0 && other_code(voice->language))
+            err = mesh_server_add_label(server, "lang", other_code(voice->language));
         last = voice->language;
     }
     return err;

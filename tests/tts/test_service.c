@@ -451,8 +451,17 @@ static void espeak_speaks_many_languages(void **state)
     assert_true(response->n_voices > 80);
     protobuf_c_message_free_unpacked(&response->base, NULL);
 
-    config.language = "pt-BR";
     config.phonemes = true;
+    synthesize("Good day.", &config, &answer); /* neither voice nor language: English */
+    assert_ok(&answer);
+    assert_non_null(strstr(answer.phonemes, "d dˈeɪ"));
+    answer_fini(&answer);
+    config.language = "no"; /* Norwegian's voice is "nb" */
+    synthesize("God dag.", &config, &answer);
+    assert_ok(&answer);
+    answer_fini(&answer);
+
+    config.language = "pt-BR";
     synthesize("Bom dia. Tudo bem?", &config, &answer);
     assert_ok(&answer);
     assert_int_equal(answer.sample_rate, 22050);
@@ -489,7 +498,7 @@ static void models_that_are_not_there_are_named(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(configs) / sizeof(*configs); i++) {
         struct mesh_server_options options = {
-            .endpoint = "inproc://tts-none", .bind = true, .name = "tts"};
+            .endpoint = "tcp://127.0.0.1:*", .bind = true, .name = "tts"};
         struct mesh_server *server = NULL;
         void *service = NULL;
 
