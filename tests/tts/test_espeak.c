@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -150,6 +151,32 @@ static void a_dead_child_is_one_failed_task(void **state)
     buffer_fini(&out);
 }
 
+static int tell_pid(const char *voice, const char *text, int argument, struct buffer *out)
+{
+    pid_t pid = getpid();
+
+    (void)voice;
+    (void)text;
+    (void)argument;
+    return buffer_append(out, &pid, sizeof(pid));
+}
+
+static void a_child_that_was_killed_is_nobodys_fault(void **state)
+{
+    struct buffer out;
+    pid_t pid = 0;
+
+    (void)state;
+    buffer_init(&out, 1024);
+    assert_int_equal(espeak_run(tell_pid, "en-us", "x", 0, NULL, &out), 0);
+    memcpy(&pid, out.data, sizeof(pid));
+    assert_true(pid > 0 && pid != getpid());
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    usleep(100000);
+    assert_echo();
+    buffer_fini(&out);
+}
+
 static void *cancel_soon(void *flag)
 {
     usleep(50000);
@@ -278,6 +305,7 @@ int main(void)
         cmocka_unit_test(foreign_alphabets_and_controls_become_spaces),
         cmocka_unit_test(tasks_are_answered),
         cmocka_unit_test(a_dead_child_is_one_failed_task),
+        cmocka_unit_test(a_child_that_was_killed_is_nobodys_fault),
         cmocka_unit_test(waiting_can_be_cancelled),
         cmocka_unit_test(threads_take_turns),
         cmocka_unit_test(texts_that_kill_the_library_do_not_kill_us),

@@ -183,6 +183,15 @@ static int start_child(void)
     return 0;
 }
 
+/* One that died while nobody asked (by the kernel, for memory) is no fault of the next text. */
+static void forget_dead_child(void)
+{
+    if (child.pid && waitpid(child.pid, NULL, WNOHANG) == child.pid) {
+        close(child.fd);
+        child.pid = 0;
+    }
+}
+
 static bool ask(espeak_task task, const char *voice, const char *text, int argument)
 {
     struct request request = {task, argument, strlen(voice) + 1, strlen(text) + 1};
@@ -229,8 +238,11 @@ static int hear_answer(struct buffer *out)
 static int exchange(espeak_task task, const char *voice, const char *text, int argument,
                     const volatile int *cancel, struct buffer *out)
 {
-    int err = child.pid ? 0 : start_child();
+    int err = 0;
 
+    forget_dead_child();
+    if (!child.pid)
+        err = start_child();
     if (err < 0)
         return err;
     err = ask(task, voice, text, argument) ? wait_for_child(cancel) : -EILSEQ;
