@@ -197,20 +197,33 @@ static void give_up(struct mesh_channel *channel, struct mesh_stream *stream, en
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-static void address(struct mesh_message *message, uint64_t id, int64_t timeout_ns)
+static void address(struct mesh_message *message, uint64_t id)
 {
-    struct mesh_frame frame;
+    struct mesh_header header;
 
-    mesh_message_frame(message, &frame);
-    frame.header.call_id = id;
-    frame.header.timeout_ns = timeout_ns;
-    mesh_message_set_header(message, &frame.header);
+    mesh_header_read(zmq_msg_data(&message->first), &header);
+    header.call_id = id;
+    mesh_message_set_header(message, &header);
+}
+
+/* Who has said all by now, which before ACCEPT is one message at most, need not say so again. */
+static void address_open(struct mesh_channel *channel, struct mesh_stream *stream)
+{
+    struct mesh_header header;
+
+    pthread_mutex_lock(&stream->lock);
+    stream->end_sent = stream->flow.ended_out;
+    pthread_mutex_unlock(&stream->lock);
+    mesh_header_read(zmq_msg_data(&stream->open.first), &header);
+    header.call_id = stream->id;
+    header.timeout_ns = mesh_deadline_left(stream->deadline_ns, channel->link.now_ns);
+    if (stream->end_sent)
+        header.flags |= MESH_END_SEND;
+    mesh_message_set_header(&stream->open, &header);
 }
 
 static void send_open(struct mesh_channel *channel, struct mesh_stream *stream)
 {
-    int64_t left = mesh_deadline_left(stream->deadline_ns, channel->link.now_ns);
-
     if (stream->place == PLACE_WAITING)
         stop_waiting(channel, stream);
     stream->place = PLACE_NONE;
@@ -219,7 +232,7 @@ static void send_open(struct mesh_channel *channel, struct mesh_stream *stream)
         return;
     }
     stream->place = PLACE_OPEN;
-    address(&stream->open, stream->id, left);
+    address_open(channel, stream);
     mesh_link_send(&channel->link, &stream->open); /* a link that breaks here ends it in `down` */
     zmq_msg_init(&stream->open.first);
 }
@@ -274,23 +287,16 @@ static void send_credit(struct mesh_channel *channel, struct mesh_stream *stream
         mesh_link_send(&channel->link, &message);
 }
 
-/* A message, or END_SEND alone; to a call that still waits only the latter comes. */
+/* A message, or END_SEND alone, which may have gone with OPEN, or will. */
 static void send_message(struct mesh_channel *channel, struct mesh_stream *stream,
                          struct mesh_message *message)
 {
-    struct mesh_frame frame;
-
-    if (stream->place == PLACE_OPEN) {
-        address(message, stream->id, 0);
-        mesh_link_send(&channel->link, message);
+    if (stream->place != PLACE_OPEN || stream->end_sent) {
+        mesh_message_close(message);
         return;
     }
-    if (stream->place == PLACE_WAITING) {
-        mesh_message_frame(&stream->open, &frame);
-        frame.header.flags |= MESH_END_SEND;
-        mesh_message_set_header(&stream->open, &frame.header);
-    }
-    mesh_message_close(message);
+    address(message, stream->id);
+    mesh_link_send(&channel->link, message);
 }
 
 static void handle_post(struct mesh_channel *channel, struct stream_post *note)

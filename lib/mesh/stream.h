@@ -45,6 +45,7 @@ struct mesh_stream {
     /* The channel's thread alone. */
     enum stream_place place;
     uint64_t id;
+    bool end_sent; /* END_SEND went with OPEN */
     struct mesh_timer timer;
     struct mesh_stream *next_waiting, *previous_waiting;
 
