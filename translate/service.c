@@ -201,21 +201,33 @@ static bool accept_texts(const struct translator *self, char **texts, size_t n, 
     return true;
 }
 
+/* One sentence whatever is in it, with the white space around it. */
+static int take_text(const char *text, size_t index, struct items *items)
+{
+    static const char spaces[] = " \t\r\n\v\f";
+    size_t begin = strspn(text, spaces), end = strlen(text);
+    struct sentence sentence = {.space = text, .space_size = begin, .text = text + begin};
+    int err;
+
+    while (end > begin && strchr(spaces, text[end - 1]))
+        end--;
+    sentence.size = end - begin;
+    err = items_add(items, index, 0, &sentence);
+    if (err || !text[end])
+        return err;
+    sentence = (struct sentence){.space_size = strlen(text + end), .text = ""};
+    return items_add(items, index, end, &sentence);
+}
+
 static int split_text(const struct translator *self, const char *text, size_t index, bool whole,
                       struct items *items)
 {
-    struct sentence sentence = {.space = text, .text = text};
+    struct sentence sentence;
     size_t size = strlen(text), offset = 0;
     int err = 0;
 
-    if (whole) { /* white space before it stays */
-        while (offset < size && strchr(" \t\r\n", text[offset]))
-            offset++;
-        sentence.space_size = offset;
-        sentence.text = text + offset;
-        sentence.size = size - offset;
-        return items_add(items, index, 0, &sentence);
-    }
+    if (whole)
+        return take_text(text, index, items);
     while (!err && sentences_next_of(self->source, text, size, &offset, &sentence))
         err = items_add(items, index, (size_t)(sentence.space - text), &sentence);
     return err;

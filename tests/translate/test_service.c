@@ -134,17 +134,24 @@ static void texts_come_back_with_their_white_space(void **state)
 
 static void settings_are_followed(void **state)
 {
-    char *texts[] = {"The river rises. The lake freezes."};
+    char *texts[] = {"\tThe river rises. The lake freezes. \n", "  "};
     Config config = DRAGOMAN__TRANSLATE__V1__TRANSLATE_CONFIG__INIT;
     Response *response = NULL;
+    char *want = NULL;
 
     config.source = "fr-CA"; /* the tiny model calls itself French to German */
     config.target = "German";
     config.alternatives = 2;
     config.no_sentence_splitting = true;
-    assert_int_equal(translate(*state, &config, texts, 1, &response).code, STATUS_OK);
+    assert_int_equal(translate(*state, &config, texts, 2, &response).code, STATUS_OK);
     assert_int_equal(response->translations[0]->n_sentences, 1);
-    assert_string_equal(response->translations[0]->sentences[0]->source, texts[0]);
+    assert_string_equal(response->translations[0]->sentences[0]->source,
+                        "The river rises. The lake freezes.");
+    assert_true(asprintf(&want, "\t%s \n", response->translations[0]->sentences[0]->target) > 0);
+    assert_string_equal(response->translations[0]->text, want);
+    assert_string_equal(response->translations[1]->text, texts[1]);
+    assert_int_equal(response->translations[1]->n_sentences, 0);
+    free(want);
     assert_int_equal(response->translations[0]->n_alternatives, 2);
     assert_string_not_equal(response->translations[0]->text,
                             response->translations[0]->alternatives[0]);
