@@ -79,6 +79,8 @@ static void print_trouble(const struct transfer *transfer, CURLcode code)
     if (code == CURLE_COULDNT_CONNECT)
         client_fail("nothing answers at %s: start it with 'dragoman up', or name another --server",
                     server);
+    else if (code == CURLE_PARTIAL_FILE || code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR)
+        client_fail("%s broke off in the middle: it was stopped, or the way to it was", server);
     else if (code == CURLE_READ_ERROR)
         client_fail("cannot read '%s'", transfer->request->file);
     else

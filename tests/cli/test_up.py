@@ -29,7 +29,7 @@ def stopped(process, number=signal.SIGTERM):
     """@return the exit status, and how long it took"""
     begin = time.monotonic()
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     return process.returncode, time.monotonic() - begin
 
 
@@ -136,13 +136,13 @@ class Start(unittest.TestCase):
 
     def test_a_running_call_is_finished_first(self):
         front = f"tcp://127.0.0.1:{free_port()}"
-        process, url = started(*SMALL, "--broker-front", front)
+        process, url = started(*SMALL, "--broker-front", front, "--grace-s", "100")
         client = start("interpret", recording("0870"), "--from", "en", "--to", "pt", "--server", url)
         running = r"(?m)^dragoman\.asr\.v1\.Recognizer +1 +1 "
         while client.poll() is None and not re.search(running, dragoman("top", "--broker", front).stdout):
             pass
         status, _ = stopped(process)
-        out, err = client.communicate(timeout=60)
+        out, err = client.communicate(timeout=120)
         self.assertEqual((status, client.returncode), (0, 0), err)
         self.assertIn("John Dashwood", out)
 
