@@ -180,7 +180,7 @@ static void a_child_that_was_killed_is_nobodys_fault(void **state)
 static void *cancel_soon(void *flag)
 {
     usleep(50000);
-    *(volatile int *)flag = 1;
+    __atomic_store_n((int *)flag, 1, __ATOMIC_RELAXED);
     return NULL;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "tts/cancel.h"
 #include "tts/espeak/text.h"
 
 #include <errno.h>
@@ -208,7 +209,7 @@ static int wait_for_child(const volatile int *cancel)
     int64_t until = clock_now_ms() + ESPEAK_TASK_MS;
 
     while (poll(&poller, 1, POLL_MS) <= 0) {
-        if (cancel && *cancel)
+        if (tts_cancelled(cancel))
             return -ECANCELED;
         if (clock_now_ms() > until)
             return -EILSEQ;

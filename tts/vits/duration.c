@@ -1,5 +1,7 @@
 #include "tts/vits/duration.h"
 
+#include "tts/cancel.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -404,7 +406,7 @@ int vits_duration_run(struct compute *compute, const struct vits_duration *durat
         z0 = z1;
         z1 = flipped;
         flow_run(compute, duration, &duration->flows[i], &scratch, z0, z1);
-        if (cancel && *cancel)
+        if (tts_cancelled(cancel))
             err = -ECANCELED;
     }
     /* One more flip stands before the elementwise flow; its first channel is the answer. */

@@ -1,6 +1,7 @@
 #include "tts/vits/text_encoder.h"
 
 #include "compute/ops.h"
+#include "tts/cancel.h"
 
 #include <errno.h>
 #include <math.h>
@@ -310,7 +311,7 @@ int vits_text_encoder_run(struct compute *compute, const struct vits_text_encode
         err = embed(encoder, ids, x);
     for (size_t i = 0; !err && i < encoder->n_layers; i++) {
         run_layer(compute, encoder, &encoder->layers[i], &scratch, x);
-        if (cancel && *cancel)
+        if (tts_cancelled(cancel))
             err = -ECANCELED;
     }
     if (!err) {

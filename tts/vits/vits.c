@@ -1,5 +1,7 @@
 #include "tts/vits/vits.h"
 
+#include "tts/cancel.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -181,7 +183,7 @@ static int make_prior(struct utterance *u, const int64_t *ids, size_t n)
 
 static int is_cancelled(const struct utterance *u)
 {
-    return u->options->cancel && *u->options->cancel ? -ECANCELED : 0;
+    return tts_cancelled(u->options->cancel) ? -ECANCELED : 0;
 }
 
 /* Latent frames (latent, n) through the vocoder. */
