@@ -322,6 +322,8 @@ static int make_folder(void **state)
 {
     (void)state;
     unsetenv("http_proxy");
+    unsetenv("all_proxy");
+    unsetenv("ALL_PROXY");
     for (size_t i = 0; i < SIZE; i++)
         bytes[i] = (char)(i * i >> 3);
     if (!mkdtemp(folder))

@@ -453,6 +453,8 @@ static int make_folder(void **state)
 {
     (void)state;
     unsetenv("http_proxy");
+    unsetenv("all_proxy");
+    unsetenv("ALL_PROXY");
     for (size_t i = 0; i < BIG; i++)
         big[i] = (char)(i * i >> 7);
     if (!mkdtemp(folder))
