@@ -132,6 +132,11 @@ static bool accept_config(const struct translator *self, const Config *config, v
                        TRANSLATE_MOST_BEAMS - 1);
         return false;
     }
+    if (config->n_glossary > 0) {
+        mesh_call_fail(call, STATUS_UNIMPLEMENTED,
+                       "cannot mind a glossary: model '%s' has no use for one", self->model_name);
+        return false;
+    }
     return true;
 }
 

@@ -11,9 +11,11 @@
 #include "tests/fuzz/replay.h"
 #include "tests/mesh/echo.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RECORD_BYTES 8
 #define ENDPOINT "inproc://fuzz"
@@ -106,13 +108,23 @@ static void others_are_served(void)
     protobuf_c_message_free_unpacked(response, NULL);
 }
 
+/* A context has room for so many sockets, and gives a closed one's place back a little later. */
+static void *open_socket(void)
+{
+    void *socket;
+
+    while (!(socket = mesh_socket_open(context, MESH_DEALER, 1 << 20)) && errno == EMFILE)
+        usleep(1000);
+    return socket;
+}
+
 void fuzz_one(const uint8_t *bytes, size_t size)
 {
     void *socket;
 
     if (!server)
         start();
-    socket = mesh_socket_open(context, MESH_DEALER, 1 << 20);
+    socket = open_socket();
     if (!socket || zmq_connect(socket, ENDPOINT) < 0)
         abort();
     while (size >= RECORD_BYTES) {

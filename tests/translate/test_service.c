@@ -173,6 +173,8 @@ static void assert_refused(struct rig *rig, const Config *config, char *text, en
 static void what_cannot_be_is_refused_by_name(void **state)
 {
     Config config = DRAGOMAN__TRANSLATE__V1__TRANSLATE_CONFIG__INIT;
+    Dragoman__Translate__V1__GlossaryEntry entry = DRAGOMAN__TRANSLATE__V1__GLOSSARY_ENTRY__INIT;
+    Dragoman__Translate__V1__GlossaryEntry *glossary = &entry;
     char *long_text = calloc(1, LIMIT + 2);
 
     config.source = "en";
@@ -185,6 +187,10 @@ static void what_cannot_be_is_refused_by_name(void **state)
     config.target = "de";
     config.beam_size = 1000;
     assert_refused(*state, &config, "Hello.", STATUS_INVALID_ARGUMENT, "1000");
+    config.beam_size = 0;
+    config.n_glossary = 1;
+    config.glossary = &glossary;
+    assert_refused(*state, &config, "Hello.", STATUS_UNIMPLEMENTED, "glossary");
     assert_refused(*state, NULL, "Hel\xFFlo.", STATUS_INVALID_ARGUMENT, "byte 3");
     memset(long_text, 'a', LIMIT + 1);
     assert_refused(*state, NULL, long_text, STATUS_RESOURCE_EXHAUSTED, "4097");
