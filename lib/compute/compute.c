@@ -93,8 +93,13 @@ const struct kernels *kernels_get(void)
     const struct kernels *kernels = atomic_load_explicit(&chosen, memory_order_relaxed);
 
     if (!kernels) {
-        kernels = best_kernels(environment_limit());
-        atomic_store_explicit(&chosen, kernels, memory_order_relaxed);
+        const struct kernels *best = best_kernels(environment_limit());
+
+        if (!atomic_compare_exchange_strong(&chosen, &kernels, best))
+            return kernels; /* another thread was first */
+        kernels = best;
+        log_info("compute: %s kernels, OpenBLAS as %s", compute_isa_name(best->isa),
+                 openblas_core());
     }
     return kernels;
 }
@@ -114,8 +119,7 @@ int compute_create(int n_threads, struct compute **out)
         free(compute);
         return err;
     }
-    log_info("compute: %s kernels, OpenBLAS as %s, %d threads",
-             compute_isa_name(kernels_get()->isa), openblas_core(), pool_n_threads(compute->pool));
+    kernels_get(); /* logs its choice now, not in the middle of a call */
     *out = compute;
     return 0;
 }
