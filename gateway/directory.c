@@ -27,6 +27,8 @@ struct directory {
     atomic_bool stopping;
     pthread_mutex_t lock;
     struct snapshot *latest;
+    struct plan_pair seen[VALUES_MAX]; /* the watching thread's alone */
+    size_t n_seen;
 };
 
 static void snapshot_release(struct snapshot *snapshot)
@@ -35,6 +37,7 @@ static void snapshot_release(struct snapshot *snapshot)
         return;
     free((void *)snapshot->view.workers);
     free((void *)snapshot->view.pairs);
+    free((void *)snapshot->view.seen);
     if (snapshot->state)
         dragoman__mesh__v1__directory_response__free_unpacked(snapshot->state, NULL);
     free(snapshot);
@@ -189,6 +192,23 @@ static struct snapshot *snapshot_create(Dragoman__Mesh__V1__DirectoryResponse *s
     return snapshot;
 }
 
+/* Add the pairs of a new picture to those seen before, and give it them all. */
+static void remember_pairs(struct directory *directory, struct snapshot *snapshot)
+{
+    const struct directory_view *view = &snapshot->view;
+    struct plan_pair *seen;
+
+    for (size_t i = 0; i < view->n_pairs && directory->n_seen < VALUES_MAX; i++)
+        if (!pair_known(directory->seen, directory->n_seen, &view->pairs[i]))
+            directory->seen[directory->n_seen++] = view->pairs[i];
+    seen = calloc(directory->n_seen + 1, sizeof(*seen));
+    if (!seen)
+        return; /* a worse message is all that is lost */
+    memcpy(seen, directory->seen, directory->n_seen * sizeof(*seen));
+    snapshot->view.seen = seen;
+    snapshot->view.n_seen = directory->n_seen;
+}
+
 /* Show a new picture; NULL: the broker is away. Out of memory the old one stays. */
 static void publish(struct directory *directory, Dragoman__Mesh__V1__DirectoryResponse *state)
 {
@@ -196,6 +216,7 @@ static void publish(struct directory *directory, Dragoman__Mesh__V1__DirectoryRe
 
     if (!snapshot)
         return;
+    remember_pairs(directory, snapshot);
     pthread_mutex_lock(&directory->lock);
     old = directory->latest;
     directory->latest = snapshot;

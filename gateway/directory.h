@@ -26,6 +26,9 @@ struct directory_view {
     size_t n_workers;
     const struct plan_pair *pairs; /* (n_pairs) that translators announce, each once */
     size_t n_pairs;
+    const struct plan_pair
+        *seen; /* (n_seen) all ever announced: what is missing now may come back */
+    size_t n_seen;
 };
 
 /** @param channel  borrowed until destroy. @return 0; -ENOMEM */

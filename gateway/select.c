@@ -265,6 +265,12 @@ int select_path(const struct directory_view *view, const char *source, const cha
         return -1;
     if (plan_find(view->pairs, view->n_pairs, source, target, out) == 0)
         return 0;
+    if (plan_find(view->seen, view->n_seen, source, target, out) == 0) {
+        status_set(status, STATUS_UNAVAILABLE,
+                   "the translator from '%.16s' to '%.16s' is away: start it again, or try later",
+                   source, target);
+        return -1;
+    }
     list_targets(view, source, targets, sizeof(targets));
     status_set(status, STATUS_INVALID_ARGUMENT,
                "nothing that is served translates '%.16s' into '%.16s'; from '%.16s' there is: %s",

@@ -147,6 +147,7 @@ static void paths(void **state)
     const struct directory_view no_translator = {
         .connected = true, .workers = everyone, .n_workers = 4};
     struct plan plan;
+    struct directory_view some_seen;
 
     (void)state;
     assert_int_equal(select_path(&full, "en", "pt", &plan, &status), 0);
@@ -157,6 +158,11 @@ static void paths(void **state)
             (const char *[]){"'fi'", "pt", NULL});
     refused(select_path(&no_translator, "en", "pt", &plan, &status), STATUS_UNAVAILABLE,
             (const char *[]){"translat", NULL});
+    some_seen = full;
+    some_seen.seen = (const struct plan_pair[]){{"en", "fi"}};
+    some_seen.n_seen = 1;
+    refused(select_path(&some_seen, "en", "fi", &plan, &status), STATUS_UNAVAILABLE,
+            (const char *[]){"'en'", "'fi'", "away", NULL});
     refused(select_no_target(&full, "fi", &status), STATUS_INVALID_ARGUMENT,
             (const char *[]){"'fi'", "en, pt", NULL});
 }
