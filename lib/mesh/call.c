@@ -341,7 +341,7 @@ void mesh_call_run(struct mesh_job *job)
 
 static bool may_answer(const struct mesh_call *call)
 {
-    return call->cancelled || call->failed || mesh_credit_may_send(&call->flow.out);
+    return call->cancelled || call->failed || mesh_flow_may_send(&call->flow);
 }
 
 /* Wait for credit. @return the message's seq; 0: the call is over */

@@ -291,6 +291,15 @@ static void send_credit(struct mesh_channel *channel, struct mesh_stream *stream
 static void send_message(struct mesh_channel *channel, struct mesh_stream *stream,
                          struct mesh_message *message)
 {
+    bool may_go_on;
+
+    pthread_mutex_lock(&stream->lock);
+    may_go_on = mesh_flow_left(&stream->flow, message);
+    if (may_go_on)
+        pthread_cond_broadcast(&stream->changed);
+    pthread_mutex_unlock(&stream->lock);
+    if (may_go_on)
+        mesh_stream_wake(stream);
     if (stream->place != PLACE_OPEN || stream->end_sent) {
         mesh_message_close(message);
         return;

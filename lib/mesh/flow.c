@@ -114,6 +114,25 @@ struct mesh_message *mesh_flow_take(struct mesh_flow *flow, bool *tell)
     return message;
 }
 
+bool mesh_flow_may_send(const struct mesh_flow *flow)
+{
+    return flow->unsent < MESH_WINDOW_MESSAGES_MAX && flow->unsent_bytes < MESH_WINDOW_BYTES_MAX &&
+           mesh_credit_may_send(&flow->out);
+}
+
+bool mesh_flow_left(struct mesh_flow *flow, const struct mesh_message *message)
+{
+    bool waited = !mesh_flow_may_send(flow);
+    struct mesh_header header;
+
+    mesh_header_read(zmq_msg_data((zmq_msg_t *)&message->first), &header);
+    if (!is_charged(&header) || !(header.flags & MESH_MESSAGE))
+        return false;
+    flow->unsent--;
+    flow->unsent_bytes -= header.body_bytes;
+    return waited && mesh_flow_may_send(flow);
+}
+
 void mesh_flow_stalled(void)
 {
     metric_add(metrics_counter("mesh_credit_stalled_total",
@@ -123,8 +142,11 @@ void mesh_flow_stalled(void)
 
 uint32_t mesh_flow_sent(struct mesh_flow *flow, bool charged, size_t bytes)
 {
-    if (charged)
+    if (charged) {
         mesh_credit_sent(&flow->out, bytes);
+        flow->unsent++;
+        flow->unsent_bytes += bytes;
+    }
     return ++flow->seq_out;
 }
 

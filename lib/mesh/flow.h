@@ -14,6 +14,8 @@ struct mesh_flow {
     struct mesh_credit_in in;
     struct mesh_credit_out out;
     uint32_t seq_in, seq_out;           /* messages so far */
+    uint32_t unsent;                    /* DATA on its way to the thread of the socket: a peer */
+    uint64_t unsent_bytes;              /* that grants without end does not fill our memory */
     bool ended_in, ended_out;           /* no more will come, or go */
     struct mesh_message *first, **last; /* arrived and not read; owned */
 };
@@ -38,6 +40,12 @@ struct mesh_message *mesh_flow_take(struct mesh_flow *flow, bool *tell);
 
 /** Count a writer that has to wait for credit. */
 void mesh_flow_stalled(void);
+
+/** Whether a message may go as DATA now: there is credit, and what went before has left. */
+bool mesh_flow_may_send(const struct mesh_flow *flow);
+
+/** A message has reached the thread of the socket. @return whether a writer that had to wait may go on */
+bool mesh_flow_left(struct mesh_flow *flow, const struct mesh_message *message);
 
 /** Number the next message, and charge it if it goes as DATA. @return its seq */
 uint32_t mesh_flow_sent(struct mesh_flow *flow, bool charged, size_t bytes);

@@ -391,7 +391,8 @@ static void tell_watch(struct mesh_server *server, struct mesh_call *call)
     if (state == call->told || !mesh_credit_may_send(&call->flow.out))
         return;
     call->told = state;
-    header.seq = mesh_flow_sent(&call->flow, true, 2);
+    header.seq = mesh_flow_sent(&call->flow, true, 0);
+    call->flow.unsent = 0; /* sent from here */
     send_health(server, call->peer, &header, state);
 }
 
@@ -769,6 +770,10 @@ static void send_credit(struct mesh_server *server, struct mesh_call *call)
 static void send_or_drop(struct mesh_server *server, struct mesh_call *call,
                          struct mesh_message *message)
 {
+    pthread_mutex_lock(&call->lock);
+    if (zmq_msg_size(&message->first) > 0 && mesh_flow_left(&call->flow, message))
+        pthread_cond_broadcast(&call->changed);
+    pthread_mutex_unlock(&call->lock);
     if (call->listed)
         send_to(server, call->peer, message);
     else

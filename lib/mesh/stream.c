@@ -251,7 +251,7 @@ static void deadline_of_wait(int wait_ms, struct timespec *out)
 
 static bool can_write(const struct mesh_stream *stream)
 {
-    return stream->over || mesh_credit_may_send(&stream->flow.out);
+    return stream->over || mesh_flow_may_send(&stream->flow);
 }
 
 static bool can_read(const struct mesh_stream *stream)
