@@ -6,8 +6,7 @@
 set -eu
 cd "$1"
 
-git ls-files 'lib/*.[ch]' 'lib/*.cc' 'broker/*.[ch]' 'asr/*.[ch]' 'translate/*.[ch]' 'tts/*.[ch]' \
-    'gateway/*.[ch]' 'cli/*.[ch]' 'models/*.[ch]' | xargs awk '
+find lib broker asr translate tts gateway cli models -name '*.[ch]' -o -name '*.cc' | xargs awk '
 function room_of(path) {
     sub(/^lib\//, "", path)
     sub(/\/.*/, "", path)
