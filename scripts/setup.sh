@@ -34,7 +34,7 @@ setup_packages() {
 }
 
 # setup_build PRESET [TARGET...]: configure once, build what changed
-setup_build() {
+setup_build() (
     preset=$1
     shift
     say "Building (build/$preset)"
@@ -44,7 +44,7 @@ setup_build() {
     else
         cmake --build --preset "$preset"
     fi
-}
+)
 
 # setup_models NAME...: pull the models that are missing
 setup_models() {
