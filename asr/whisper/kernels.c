@@ -204,67 +204,48 @@ DEFINE_FEW_ROWS(few_rows_avx2, ISA_AVX2, columns_avx2, 8)
 DEFINE_COLUMNS(columns_avx512, ISA_AVX512, loose_vec16)
 DEFINE_FEW_ROWS(few_rows_avx512, ISA_AVX512, columns_avx512, 16)
 
-/* `tile` outputs at once for `rows` rows: tile * rows sums live in registers. Both are constants
- * where this is inlined. The sums of four outputs are reduced together. */
-#define DEFINE_TILE(name, attribute, vector, step, zero, widen, load, fma, reduce, reduce4)        \
-    attribute INLINE void name(const float *x, size_t rows, size_t tile, const char *w,            \
-                               const float *bias, size_t i, size_t n, size_t k, float *out)        \
+/* One output of `rows` rows, a constant where this is inlined, so that the sums are registers. The rows of
+ * w are taken one after the other: memory is then read as one stream, which the processor foresees best,
+ * and what comes a page later is asked for besides. Several at once are slower by half. */
+#define PREFETCH_BYTES 4096
+
+#define DEFINE_OUTPUT(name, attribute, vector, step, zero, widen, load, fma, reduce)               \
+    attribute INLINE void name(const float *x, size_t rows, const char *w, float bias, size_t n,   \
+                               size_t k, float *out)                                               \
     {                                                                                              \
-        vector sums[KERNELS_MAX_ROWS * 4];                                                         \
+        vector sums[KERNELS_MAX_ROWS];                                                             \
                                                                                                    \
-        for (size_t a = 0; a < rows * tile; a++)                                                   \
-            sums[a] = zero();                                                                      \
+        for (size_t r = 0; r < rows; r++)                                                          \
+            sums[r] = zero();                                                                      \
         for (size_t at = 0; at < k; at += (step)) {                                                \
-            vector weights[4];                                                                     \
+            vector weights = widen(w + at * 2);                                                    \
                                                                                                    \
-            for (size_t o = 0; o < tile; o++) {                                                    \
-                const char *from = w + ((i + o) * k + at) * 2;                                     \
-                                                                                                   \
-                weights[o] = widen(from);                                                          \
-                _mm_prefetch(from + tile * k * 2, _MM_HINT_T0);                                    \
-            }                                                                                      \
-            for (size_t r = 0; r < rows; r++) {                                                    \
-                vector values = load(x + r * k + at);                                              \
-                                                                                                   \
-                for (size_t o = 0; o < tile; o++)                                                  \
-                    sums[r * tile + o] = fma(weights[o], values, sums[r * tile + o]);              \
-            }                                                                                      \
+            _mm_prefetch(w + at * 2 + PREFETCH_BYTES, _MM_HINT_T0);                                \
+            for (size_t r = 0; r < rows; r++)                                                      \
+                sums[r] = fma(weights, load(x + r * k + at), sums[r]);                             \
         }                                                                                          \
-        for (size_t r = 0; r < rows; r++) {                                                        \
-            float *to = out + r * n + i;                                                           \
-                                                                                                   \
-            if (tile == 4)                                                                         \
-                _mm_storeu_ps(                                                                     \
-                    to, reduce4(sums[r * 4], sums[r * 4 + 1], sums[r * 4 + 2], sums[r * 4 + 3]));  \
-            for (size_t o = 0; o < tile; o++)                                                      \
-                to[o] =                                                                            \
-                    (tile == 4 ? to[o] : reduce(sums[r * tile + o])) + (bias ? bias[i + o] : 0);   \
-        }                                                                                          \
+        for (size_t r = 0; r < rows; r++)                                                          \
+            out[r * n] = reduce(sums[r]) + bias;                                                   \
     }
 
-/* One loop for each number of rows, so that the sums are registers. */
-#define DEFINE_ROWS(name, attribute, tile_name, rows, tile)                                        \
+/* One loop for each number of rows. */
+#define DEFINE_ROWS(name, attribute, output, rows)                                                 \
     attribute static void name(const float *x, const char *w, const float *bias, size_t begin,     \
                                size_t end, size_t n, size_t k, float *out)                         \
     {                                                                                              \
-        size_t i = begin;                                                                          \
-                                                                                                   \
-        for (; i + (tile) <= end; i += (tile))                                                     \
-            tile_name(x, rows, tile, w, bias, i, n, k, out);                                       \
-        for (; i < end; i++)                                                                       \
-            tile_name(x, rows, 1, w, bias, i, n, k, out);                                          \
+        for (size_t i = begin; i < end; i++)                                                       \
+            output(x, rows, w + i * k * 2, bias ? bias[i] : 0, n, k, out + i);                     \
     }
 
-/* `few`, `some` and `many` are the tiles of 1 to 3, 4 to 6, and 7 or 8 rows. */
-#define DEFINE_LINEAR(name, attribute, tile_name, few, some, many)                                 \
-    DEFINE_ROWS(name##_1, attribute, tile_name, 1, few)                                            \
-    DEFINE_ROWS(name##_2, attribute, tile_name, 2, few)                                            \
-    DEFINE_ROWS(name##_3, attribute, tile_name, 3, few)                                            \
-    DEFINE_ROWS(name##_4, attribute, tile_name, 4, some)                                           \
-    DEFINE_ROWS(name##_5, attribute, tile_name, 5, some)                                           \
-    DEFINE_ROWS(name##_6, attribute, tile_name, 6, some)                                           \
-    DEFINE_ROWS(name##_7, attribute, tile_name, 7, many)                                           \
-    DEFINE_ROWS(name##_8, attribute, tile_name, 8, many)                                           \
+#define DEFINE_LINEAR(name, attribute, output)                                                     \
+    DEFINE_ROWS(name##_1, attribute, output, 1)                                                    \
+    DEFINE_ROWS(name##_2, attribute, output, 2)                                                    \
+    DEFINE_ROWS(name##_3, attribute, output, 3)                                                    \
+    DEFINE_ROWS(name##_4, attribute, output, 4)                                                    \
+    DEFINE_ROWS(name##_5, attribute, output, 5)                                                    \
+    DEFINE_ROWS(name##_6, attribute, output, 6)                                                    \
+    DEFINE_ROWS(name##_7, attribute, output, 7)                                                    \
+    DEFINE_ROWS(name##_8, attribute, output, 8)                                                    \
     static void name(const float *x, size_t rows, const void *w, const float *bias, size_t begin,  \
                      size_t end, size_t n, size_t k, float *out)                                   \
     {                                                                                              \
@@ -284,36 +265,17 @@ ISA_AVX2 INLINE float reduce_ymm(__m256 v)
     return _mm_cvtss_f32(s);
 }
 
-ISA_AVX2 INLINE __m128 reduce4_ymm(__m256 a, __m256 b, __m256 c, __m256 d)
-{
-    __m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-
-    return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-}
-
-ISA_AVX512 INLINE __m256 fold_zmm(__m512 v)
-{
-    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-}
-
-ISA_AVX512 INLINE __m128 reduce4_zmm(__m512 a, __m512 b, __m512 c, __m512 d)
-{
-    return reduce4_ymm(fold_zmm(a), fold_zmm(b), fold_zmm(c), fold_zmm(d));
-}
-
 #define WIDEN8(address) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(address)))
 #define WIDEN16(address)                                                                           \
     _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(address)))
 
-/* Sixteen registers. */
-DEFINE_TILE(tile_avx2, ISA_AVX2, __m256, 8, _mm256_setzero_ps, WIDEN8, _mm256_loadu_ps,
-            _mm256_fmadd_ps, reduce_ymm, reduce4_ymm)
-DEFINE_LINEAR(linear_f16_avx2, ISA_AVX2, tile_avx2, 4, 2, 1)
+DEFINE_OUTPUT(output_avx2, ISA_AVX2, __m256, 8, _mm256_setzero_ps, WIDEN8, _mm256_loadu_ps,
+              _mm256_fmadd_ps, reduce_ymm)
+DEFINE_LINEAR(linear_f16_avx2, ISA_AVX2, output_avx2)
 
-/* Thirty-two. */
-DEFINE_TILE(tile_avx512, ISA_AVX512, __m512, 16, _mm512_setzero_ps, WIDEN16, _mm512_loadu_ps,
-            _mm512_fmadd_ps, _mm512_reduce_add_ps, reduce4_zmm)
-DEFINE_LINEAR(linear_f16_avx512, ISA_AVX512, tile_avx512, 4, 4, 1)
+DEFINE_OUTPUT(output_avx512, ISA_AVX512, __m512, 16, _mm512_setzero_ps, WIDEN16, _mm512_loadu_ps,
+              _mm512_fmadd_ps, _mm512_reduce_add_ps)
+DEFINE_LINEAR(linear_f16_avx512, ISA_AVX512, output_avx512)
 
 static const struct whisper_kernels avx2 = {linear_f16_avx2, pick_dot_avx2, few_rows_avx2,
                                             pick_sum_avx2};
