@@ -680,7 +680,7 @@ static void deaf_peer_is_cut_off(void **state)
     Dragoman__Mesh__V1__Hello hello = DRAGOMAN__MESH__V1__HELLO__INIT;
     void *peer = rig.raw = mesh_socket_open(rig.context, MESH_DEALER, 1 << 20);
     int seen[256] = {0};
-    int kind = 0;
+    int kind = 0, sent = PINGS;
 
     (void)state;
     start_worker(0, 1, NULL);
@@ -691,12 +691,14 @@ static void deaf_peer_is_cut_off(void **state)
         raw_send(peer, MESH_PING, NULL);
     assert_int_equal(simple_call(NULL), STATUS_OK); /* others are not held back */
     while (kind != MESH_ERROR) {
-        if ((kind = raw_next(peer)) == 0)
+        if ((kind = raw_next(peer)) == 0) {
             raw_send(peer, MESH_PING, NULL);
+            sent++; /* a slow broker may still be answering those before */
+        }
         seen[kind]++;
     }
     assert_int_equal(seen[MESH_WELCOME], 1);
-    assert_true(seen[MESH_PONG] > WIRE_BACKLOG_MESSAGES && seen[MESH_PONG] < PINGS);
+    assert_true(seen[MESH_PONG] > WIRE_BACKLOG_MESSAGES && seen[MESH_PONG] < sent);
 }
 
 static uint64_t id_of_first_worker(void)
