@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/model_folder.h"
 #include "proto/asr.pb-c.h"
 
 #include <errno.h>
@@ -508,40 +509,9 @@ static void recognizer__detect_language(Dragoman__Asr__V1__Recognizer_Service *b
     reply(n < 0 ? NULL : &response, call);
 }
 
-/* "/models/whisper-tiny.en/" to "whisper-tiny.en" */
-static char *last_part(const char *path)
-{
-    size_t end = strlen(path), begin;
-
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    for (begin = end; begin > 0 && path[begin - 1] != '/';)
-        begin--;
-    return strndup(path + begin, end - begin);
-}
-
-/* A name without a slash is a folder here, or else one among the models. */
-static int find_folder(const char *model, char *folder, size_t size)
-{
-    const char *home = getenv("HOME"), *data = getenv("XDG_DATA_HOME");
-    struct stat st;
-    int length;
-
-    if (strchr(model, '/') || stat(model, &st) == 0)
-        length = snprintf(folder, size, "%s", model);
-    else if (models_folder[0])
-        length = snprintf(folder, size, "%s/%s", models_folder, model);
-    else if (data && data[0])
-        length = snprintf(folder, size, "%s/dragoman/models/%s", data, model);
-    else
-        length =
-            snprintf(folder, size, "%s/.local/share/dragoman/models/%s", home ? home : "", model);
-    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
-}
-
 static int load(struct recognizer *self, const struct asr_config *config)
 {
-    char error[512] = "", folder[4096];
+    char error[512] = "", folder[4096], name[256];
     int64_t start = clock_now_ns();
     struct stat st;
     int err;
@@ -555,10 +525,11 @@ static int load(struct recognizer *self, const struct asr_config *config)
         log_error("cannot serve without a model: name one with --model, e.g. whisper-tiny.en");
         return -EINVAL;
     }
-    err = find_folder(config->model, folder, sizeof(folder));
+    err = model_folder_find(models_folder, config->model, folder, sizeof(folder));
     if (err < 0)
         return err;
-    self->name = config->model_name ? strdup(config->model_name) : last_part(folder);
+    model_folder_name(folder, name, sizeof(name));
+    self->name = strdup(config->model_name ? config->model_name : name);
     if (!self->name)
         return -ENOMEM;
     if (stat(folder, &st) < 0) {

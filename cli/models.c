@@ -1,3 +1,4 @@
+#include "base/model_folder.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/progress.h"
@@ -298,7 +299,7 @@ static int models_open(struct models *self)
     if (self->flags.models[0])
         snprintf(self->folder, sizeof(self->folder), "%s", self->flags.models);
     else
-        err = store_default_folder(self->folder, sizeof(self->folder));
+        err = model_folder_default(self->folder, sizeof(self->folder));
     if (err < 0)
         return client_fail("cannot tell where the models are: set HOME, or name the folder by "
                            "--models");

@@ -1,4 +1,5 @@
 #include "cli/up.h"
+#include "base/model_folder.h"
 
 #include "asr/service.h"
 #include "base/clock.h"
@@ -300,7 +301,7 @@ static int up_open(struct up *up)
     if (up->flags.models[0])
         snprintf(up->models, sizeof(up->models), "%s", up->flags.models);
     else
-        err = store_default_folder(up->models, sizeof(up->models));
+        err = model_folder_default(up->models, sizeof(up->models));
     if (err < 0) {
         log_error("cannot tell where the models are: set HOME, or name the folder by --models");
         return err;

@@ -28,18 +28,6 @@ int store_staging_path(const char *folder, const char *name, char *path, size_t 
     return store_join(path, size, folder, ".pull", name[0] ? name : NULL);
 }
 
-int store_default_folder(char *path, size_t size)
-{
-    const char *data = getenv("XDG_DATA_HOME");
-    const char *home = getenv("HOME");
-
-    if (data && data[0] == '/') /* the specification has relative ones ignored */
-        return store_join(path, size, data, "dragoman", "models");
-    if (!home || !home[0])
-        return -ENOENT;
-    return store_join(path, size, home, ".local/share/dragoman", "models");
-}
-
 int store_make_folders(const char *path)
 {
     char partial[STORE_PATH_MAX];

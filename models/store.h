@@ -17,10 +17,6 @@ enum store_state {
     STORE_PRESENT,
 };
 
-/** The folder when none is named: $XDG_DATA_HOME/dragoman/models, ~/.local/share/dragoman/models.
- *  @return 0; -ENOENT without HOME; -ENAMETOOLONG */
-int store_default_folder(char *path, size_t size);
-
 /** Look at the sizes only. */
 enum store_state store_state(const char *folder, const struct catalogue_model *model);
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/model_folder.h"
 #include "proto/translate.pb-c.h"
 #include "text/language.h"
 #include "text/sentences.h"
@@ -602,37 +603,6 @@ static const enum mesh_kind kinds[] = {MESH_UNARY, MESH_BIDI_STREAMING, MESH_UNA
 static const Dragoman__Translate__V1__Translator_Service methods =
     DRAGOMAN__TRANSLATE__V1__TRANSLATOR__INIT(translator__);
 
-/* The last part of a folder's path. */
-static void name_of(const char *folder, char *name, size_t size)
-{
-    size_t end = strlen(folder), begin;
-
-    while (end > 1 && folder[end - 1] == '/')
-        end--;
-    for (begin = end; begin > 0 && folder[begin - 1] != '/';)
-        begin--;
-    snprintf(name, size, "%.*s", (int)(end - begin), folder + begin);
-}
-
-/* A name without a slash is a folder here, or else one among the models. */
-static int find_folder(const char *model, char *folder, size_t size)
-{
-    const char *home = getenv("HOME"), *data = getenv("XDG_DATA_HOME");
-    struct stat st;
-    int length;
-
-    if (strchr(model, '/') || stat(model, &st) == 0)
-        length = snprintf(folder, size, "%s", model);
-    else if (models_folder[0])
-        length = snprintf(folder, size, "%s/%s", models_folder, model);
-    else if (data && data[0])
-        length = snprintf(folder, size, "%s/dragoman/models/%s", data, model);
-    else
-        length =
-            snprintf(folder, size, "%s/.local/share/dragoman/models/%s", home ? home : "", model);
-    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
-}
-
 static int load_from(struct translator *self, const struct translate_config *config,
                      const char *folder)
 {
@@ -644,7 +614,7 @@ static int load_from(struct translator *self, const struct translate_config *con
     if (config->model_name)
         snprintf(self->model_name, sizeof(self->model_name), "%s", config->model_name);
     else
-        name_of(folder, self->model_name, sizeof(self->model_name));
+        model_folder_name(folder, self->model_name, sizeof(self->model_name));
     if (stat(folder, &st) < 0) {
         log_error("cannot find the model '%s': get it with 'dragoman models pull %s'", folder,
                   self->model_name);
@@ -675,7 +645,7 @@ static int load(struct translator *self, const struct translate_config *config)
         log_error("cannot serve without a model: name one with --model, e.g. marian-en-pt");
         return -EINVAL;
     }
-    err = find_folder(config->model, folder, sizeof(folder));
+    err = model_folder_find(models_folder, config->model, folder, sizeof(folder));
     return err < 0 ? err : load_from(self, config, folder);
 }
 

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/model_folder.h"
 #include "proto/tts.pb-c.h"
 #include "text/language.h"
 #include "text/sentences.h"
@@ -518,41 +519,11 @@ static void synthesizer__list_voices(Dragoman__Tts__V1__Synthesizer_Service *bas
     free(pointers);
 }
 
-/* "/models/piper-en_US-joe-medium/" to "piper-en_US-joe-medium" */
-static char *last_part(const char *path)
-{
-    size_t end = strlen(path), begin;
-
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    for (begin = end; begin > 0 && path[begin - 1] != '/';)
-        begin--;
-    return strndup(path + begin, end - begin);
-}
-
-/* A name without a slash is a folder here, or else one among the models. */
-static int find_folder(const char *model, char *folder, size_t size)
-{
-    const char *home = getenv("HOME"), *data = getenv("XDG_DATA_HOME");
-    struct stat st;
-    int length;
-
-    if (strchr(model, '/') || stat(model, &st) == 0)
-        length = snprintf(folder, size, "%s", model);
-    else if (models_folder[0])
-        length = snprintf(folder, size, "%s/%s", models_folder, model);
-    else if (data && data[0])
-        length = snprintf(folder, size, "%s/dragoman/models/%s", data, model);
-    else
-        length =
-            snprintf(folder, size, "%s/.local/share/dragoman/models/%s", home ? home : "", model);
-    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
-}
-
 /* The folder of an engine that needs one, and what the model is called. */
 static int locate(struct synthesizer *self, const struct tts_config *config, char *folder,
                   size_t size)
 {
+    char name[256];
     struct stat st;
     int err;
 
@@ -566,12 +537,13 @@ static int locate(struct synthesizer *self, const struct tts_config *config, cha
                   "piper-en_US-joe-medium, or choose --engine=espeak");
         return -EINVAL;
     }
-    err = find_folder(config->model, folder, size);
+    err = model_folder_find(models_folder, config->model, folder, size);
     if (err < 0) {
         log_error("cannot find the model '%s': its path is too long", config->model);
         return err;
     }
-    self->name = config->model_name ? strdup(config->model_name) : last_part(folder);
+    model_folder_name(folder, name, sizeof(name));
+    self->name = strdup(config->model_name ? config->model_name : name);
     if (!self->name)
         return -ENOMEM;
     if (stat(folder, &st) < 0) {

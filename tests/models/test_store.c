@@ -78,26 +78,6 @@ static void a_removed_model_is_gone_with_all_in_it(void **state)
     assert_int_equal(store_remove(folder, &model, &failure), -ENOENT);
 }
 
-static void the_default_folder_follows_the_environment(void **state)
-{
-    char path[64], *home = strdup(getenv("HOME"));
-
-    (void)state;
-    setenv("HOME", "/h", 1);
-    setenv("XDG_DATA_HOME", "/data", 1);
-    assert_int_equal(store_default_folder(path, sizeof(path)), 0);
-    assert_string_equal(path, "/data/dragoman/models");
-    setenv("XDG_DATA_HOME", "relative", 1);
-    assert_int_equal(store_default_folder(path, sizeof(path)), 0);
-    assert_string_equal(path, "/h/.local/share/dragoman/models");
-    unsetenv("XDG_DATA_HOME");
-    assert_int_equal(store_default_folder(path, 10), -ENAMETOOLONG);
-    unsetenv("HOME");
-    assert_int_equal(store_default_folder(path, sizeof(path)), -ENOENT);
-    setenv("HOME", home, 1);
-    free(home);
-}
-
 static void an_unwritable_folder_is_refused_with_the_remedy(void **state)
 {
     struct failure failure = {""};
@@ -127,7 +107,6 @@ int main(void)
         cmocka_unit_test(a_model_is_absent_partial_or_present),
         cmocka_unit_test(damage_is_found_and_named),
         cmocka_unit_test(a_removed_model_is_gone_with_all_in_it),
-        cmocka_unit_test(the_default_folder_follows_the_environment),
         cmocka_unit_test(an_unwritable_folder_is_refused_with_the_remedy),
     };
     return cmocka_run_group_tests(tests, make_folder, delete_folder);
