@@ -21,7 +21,7 @@ setup_models --all
 case $preset in
 release) exclude="" ;;
 asan) exclude="docker|browser" ;;
-tsan) exclude="docker|browser|golden|e2e" ;;
+tsan) exclude="docker|browser|golden|e2e|fuzz" ;;
 *)
     echo "usage: ./test.sh [release|asan|tsan]" >&2
     exit 2
