@@ -180,7 +180,7 @@ static void fail(struct broker_core *core, struct call *call, enum status_code c
 {
     struct verdict verdict = verdict_make(code, false, "%s", why);
 
-    router_call_end(core, call, &verdict, core->now_ns);
+    call_end(core, call, &verdict, core->now_ns);
 }
 
 static bool has_credit(const struct local *local)
@@ -207,7 +207,7 @@ static void tell(struct broker_core *core, struct local *local, const ProtobufCM
     local->sent_bytes += size;
     core_send(core, call->caller, &header, NULL, body, call->header.flags & MESH_COMPRESS);
     if (!local->watching)
-        router_call_done(core, call, core->now_ns);
+        call_done(core, call, core->now_ns);
 }
 
 static void tell_health(struct broker_core *core, struct local *local)
@@ -319,7 +319,7 @@ static struct local *local_create(struct broker_core *core, struct call *call, c
 void local_open(struct broker_core *core, struct session *session, struct mesh_frame *frame,
                 const char *path, int64_t now_ns)
 {
-    struct call *call = router_call_create(core, session, &frame->header, now_ns);
+    struct call *call = call_create(core, session, &frame->header, now_ns);
     struct local *local = NULL;
     struct verdict verdict;
 

@@ -1,8 +1,9 @@
 /*
  * state.h - what the core's files share: sessions, calls, and the means to answer
  *
- * core.c has sessions and the step; router.c the life of a call; local.c the services that the broker
- * answers itself.
+ * core.c has the step and message.c what it gives; session.c peers, worker.c what workers say of
+ * themselves; open.c, router.c, dispatch.c, admission.c and orphan.c the life of a call, call.c what it
+ * is; local.c the services that the broker answers itself.
  */
 #ifndef BROKER_STATE_H
 #define BROKER_STATE_H
@@ -81,8 +82,11 @@ struct broker_core {
     size_t n_blanks;
 };
 
-/* ---- core.c ---- */
+/* ---- message.c ---- */
 
+/* Add an action to the step's. */
+void core_act(struct broker_core *core, struct broker_message *message, enum broker_action action,
+              enum broker_side side, uint32_t peer);
 /* Build a message and have it sent. */
 void core_send(struct broker_core *core, struct session *session, const struct mesh_header *header,
                const mesh_meta *meta, const ProtobufCMessage *body, bool compress);
@@ -91,6 +95,8 @@ void core_pass(struct broker_core *core, struct broker_message *message, struct 
                const struct mesh_header *header);
 void core_send_kind(struct broker_core *core, struct session *session, uint8_t kind,
                     uint64_t call_id);
+void core_send_error(struct broker_core *core, enum broker_action action, enum broker_side side,
+                     uint32_t peer, enum status_code code, const char *why);
 
 /* How the broker itself ends a call. */
 struct verdict {
@@ -103,12 +109,60 @@ struct verdict verdict_make(enum status_code code, bool unprocessed, const char 
     __attribute__((format(printf, 3, 4)));
 void core_send_end(struct broker_core *core, struct session *session, uint64_t call_id,
                    const struct verdict *verdict);
+/* Whether one more line about a peer's mistakes may go to the log. */
+bool core_may_warn(struct broker_core *core);
 
+/* ---- session.c ---- */
+
+struct session *session_find(const struct broker_core *core, enum broker_side side, uint32_t peer);
+void session_hello(struct broker_core *core, const struct broker_event *event);
+/* The session is over and with it all its calls. */
+void session_end(struct broker_core *core, struct session *session, const char *why);
+void session_lost(struct broker_core *core, enum broker_side side, uint32_t peer, const char *why);
+/* A frame of somebody who has no session; bytes that are no frame. */
+void session_stranger(struct broker_core *core, const struct broker_event *event);
+void session_rubbish(struct broker_core *core, const struct broker_event *event);
+/* End those that have been silent for too long. */
+void session_beats(struct broker_core *core);
 /* The peer's mistake: tell it, then the session is over. The session is gone afterwards. */
 void core_session_error(struct broker_core *core, struct session *session, enum status_code code,
                         const char *why);
 
-/* ---- router.c: each returns whether it took the message ---- */
+/* ---- worker.c ---- */
+
+void worker_register(struct broker_core *core, struct session *session, struct mesh_frame *frame);
+void worker_capacity(struct broker_core *core, struct session *session, uint32_t capacity);
+void worker_drain(struct broker_core *core, struct session *session);
+void worker_lost(struct broker_core *core, struct session *session, const char *why);
+
+/* ---- call.c ---- */
+
+/* A call object for an OPEN. NULL without memory */
+struct call *call_create(struct broker_core *core, struct session *session,
+                         const struct mesh_header *header, int64_t now_ns);
+struct call *call_find(const struct broker_core *core, const struct session *session, uint64_t id);
+struct call *call_find_id(const struct broker_core *core, const struct worker *worker, uint64_t id);
+/* The caller has its END, or is gone: nothing more goes there. */
+void call_leave_caller(struct broker_core *core, struct call *call, uint16_t status,
+                       int64_t now_ns);
+/* Take the call from its worker, whose slot is free then. */
+void call_leave_worker(struct broker_core *core, struct call *call);
+void call_drop_open(struct broker_core *core, struct call *call);
+void call_cancel_at_worker(struct broker_core *core, struct call *call, enum status_code why);
+/* Free a call that has no worker; its caller has its END or is gone. */
+void call_free(struct broker_core *core, struct call *call);
+/* Send END, if somebody waits for it; a worker that runs the call gets CANCEL and keeps its slot. */
+void call_end(struct broker_core *core, struct call *call, const struct verdict *verdict,
+              int64_t now_ns);
+/* The same, in a few words. @return false */
+bool call_fails(struct broker_core *core, struct call *call, enum status_code code, const char *why,
+                int64_t now_ns);
+/* A call of the broker's own has sent its END, with OK. */
+void call_done(struct broker_core *core, struct call *call, int64_t now_ns);
+/* End those whose time is over. */
+void router_deadlines(struct broker_core *core, int64_t now_ns);
+
+/* ---- open.c, router.c: each returns whether it took the message ---- */
 
 bool router_open(struct broker_core *core, struct session *session, struct broker_message *message,
                  struct mesh_frame *frame, int64_t now_ns);
@@ -117,8 +171,26 @@ bool router_from_caller(struct broker_core *core, struct session *session,
 bool router_from_worker(struct broker_core *core, struct session *session,
                         struct broker_message *message, struct mesh_frame *frame, int64_t now_ns);
 
+/* ---- admission.c ---- */
+
+/* Let the call wait, or refuse it. Takes the message. */
+void admission_enqueue(struct broker_core *core, struct call *call, struct broker_message *message,
+                       struct selector **selector, int64_t now_ns);
+/* Nobody serves such a call. */
+struct verdict verdict_nobody(const struct service *service, const struct selector *selector);
+
+/* ---- dispatch.c ---- */
+
+/* Give the call to a worker, or let it wait, or refuse it. Takes the message. */
+void router_route(struct broker_core *core, struct call *call, struct broker_message *message,
+                  struct selector **selector, int64_t now_ns);
+/* Once more, by another worker: its own is gone. @return false: it must not */
+bool dispatch_again(struct broker_core *core, struct call *call, int64_t now_ns);
 /* Give waiting calls to a worker's free slots. */
 void router_fill(struct broker_core *core, struct worker *worker, int64_t now_ns);
+
+/* ---- orphan.c ---- */
+
 /* Workers have gone: end what nobody can serve any more, unless it waits for one. */
 void router_orphans(struct broker_core *core, struct worker *worker, int64_t now_ns);
 /* Likewise for every service, once the broker drains: nobody waits for workers any more. */
@@ -126,17 +198,6 @@ void router_all_orphans(struct broker_core *core, int64_t now_ns);
 void router_caller_lost(struct broker_core *core, struct session *session, int64_t now_ns);
 void router_worker_lost(struct broker_core *core, struct worker *worker, const char *why,
                         int64_t now_ns);
-void router_deadlines(struct broker_core *core, int64_t now_ns);
-/* Free a call that has no worker; its caller has its END or is gone. */
-void router_call_free(struct broker_core *core, struct call *call);
-/* Send END, if somebody waits for it; a worker that runs the call gets CANCEL and keeps its slot. */
-void router_call_end(struct broker_core *core, struct call *call, const struct verdict *verdict,
-                     int64_t now_ns);
-/* A call of the broker's own has sent its END, with OK. */
-void router_call_done(struct broker_core *core, struct call *call, int64_t now_ns);
-/* A call object for an OPEN. NULL without memory */
-struct call *router_call_create(struct broker_core *core, struct session *session,
-                                const struct mesh_header *header, int64_t now_ns);
 
 /* ---- local.c ---- */
 
