@@ -23,6 +23,7 @@ struct mesh_channel {
     struct mesh_mailbox mailbox;
     atomic_bool stopping, connected;
     atomic_size_t message_max;
+    struct mesh_interceptors interceptors;
 
     /* The thread's own. */
     struct mesh_link link;
@@ -45,6 +46,11 @@ struct mesh_mailbox *mesh_channel_mailbox(struct mesh_channel *channel)
 size_t mesh_channel_message_max(const struct mesh_channel *channel)
 {
     return atomic_load_explicit(&channel->message_max, memory_order_relaxed);
+}
+
+const struct mesh_interceptors *mesh_channel_interceptors(const struct mesh_channel *channel)
+{
+    return &channel->interceptors;
 }
 
 bool mesh_channel_connected(const struct mesh_channel *channel)
@@ -209,12 +215,20 @@ static void address(struct mesh_message *message, uint64_t id)
 /* Who has said all by now, which before ACCEPT is one message at most, need not say so again. */
 static void address_open(struct mesh_channel *channel, struct mesh_stream *stream)
 {
+    uint8_t *first = zmq_msg_data(&stream->open.first);
+    uint8_t before[MESH_TRACEPARENT_BYTES];
     struct mesh_header header;
 
+    mesh_header_read(first, &header);
+    memcpy(before, stream->seen.traceparent, sizeof(before));
     pthread_mutex_lock(&stream->lock);
     stream->end_sent = stream->flow.ended_out;
+    if (!stream->over)
+        mesh_stream_attempt(stream);
     pthread_mutex_unlock(&stream->lock);
-    mesh_header_read(zmq_msg_data(&stream->open.first), &header);
+    if (memcmp(before, stream->seen.traceparent, sizeof(before)) != 0)
+        mesh_traceparent_replace(first + MESH_HEADER_BYTES, header.meta_bytes,
+                                 stream->seen.traceparent);
     header.call_id = stream->id;
     header.timeout_ns = mesh_deadline_left(stream->deadline_ns, channel->link.now_ns);
     if (stream->end_sent)
@@ -400,6 +414,23 @@ static void take_initial(struct mesh_channel *channel, struct mesh_stream *strea
     }
 }
 
+/* Under the stream's lock. */
+static enum status_code receive_message(struct mesh_channel *channel, struct mesh_stream *stream,
+                                        struct mesh_message *message,
+                                        const struct mesh_frame *frame, const char **why)
+{
+    enum status_code code;
+
+    if (stream->over)
+        return STATUS_OK;
+    code = mesh_flow_receive(&stream->flow, message, frame, channel->link.options.max_message_bytes,
+                             why);
+    if (code == STATUS_OK && (frame->header.flags & MESH_MESSAGE))
+        mesh_intercept_message(&channel->interceptors, stream->states, &stream->seen, MESH_INBOUND,
+                               frame->header.body_bytes);
+    return code;
+}
+
 static void take_data(struct mesh_channel *channel, struct mesh_stream *stream,
                       struct mesh_message *message, const struct mesh_frame *frame)
 {
@@ -407,9 +438,7 @@ static void take_data(struct mesh_channel *channel, struct mesh_stream *stream,
     enum status_code code;
 
     pthread_mutex_lock(&stream->lock);
-    code = stream->over ? STATUS_OK
-                        : mesh_flow_receive(&stream->flow, message, frame,
-                                            channel->link.options.max_message_bytes, &why);
+    code = receive_message(channel, stream, message, frame, &why);
     pthread_cond_broadcast(&stream->changed);
     pthread_mutex_unlock(&stream->lock);
     if (code != STATUS_OK)
@@ -432,9 +461,7 @@ static void take_end(struct mesh_channel *channel, struct mesh_stream *stream,
     }
     pthread_mutex_lock(&stream->lock);
     stream->trailers = trailers;
-    code = stream->over ? STATUS_OK
-                        : mesh_flow_receive(&stream->flow, message, frame,
-                                            channel->link.options.max_message_bytes, &why);
+    code = receive_message(channel, stream, message, frame, &why);
     pthread_mutex_unlock(&stream->lock);
     if (code != STATUS_OK)
         status_set(&status, code, "%s", why);
@@ -672,6 +699,11 @@ int mesh_channel_create(const struct mesh_channel_options *options, struct mesh_
     if (!channel)
         return -ENOMEM;
     channel->mailbox.fd = -1;
+    if (mesh_interceptors_init(&channel->interceptors, options->interceptors,
+                               options->n_interceptors) < 0) {
+        free(channel);
+        return -EINVAL;
+    }
     channel->endpoint = strdup(options->endpoint);
     channel->name = strdup(options->name ? options->name : "");
     channel->own_context = !options->context;

@@ -9,6 +9,7 @@
 #define MESH_CHANNEL_H
 
 #include "base/status.h"
+#include "mesh/interceptor.h"
 #include "mesh/metadata.h"
 
 #include <protobuf-c/protobuf-c.h>
@@ -24,10 +25,13 @@ struct mesh_channel_options {
     void *context; /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
     size_t max_message_bytes; /* 0: 32 MiB */
     uint32_t heartbeat_ms;    /* 0: the peer's wish */
+    /* (n_interceptors) run around every call, in this order; borrowed until destroy. */
+    const struct mesh_interceptor *const *interceptors;
+    size_t n_interceptors;
 };
 
 /** @return 0 (not yet connected: calls wait or fail as their options say); -EINVAL for an endpoint that leads
- *  nowhere, inproc:// without a context to share among them; -ENOMEM */
+ *  nowhere, inproc:// without a context to share among them, too many interceptors; -ENOMEM */
 int mesh_channel_create(const struct mesh_channel_options *options, struct mesh_channel **out);
 /** Ends all its calls CANCELLED. Streams must be destroyed before. */
 void mesh_channel_destroy(struct mesh_channel **channel);
@@ -38,7 +42,7 @@ struct mesh_call_options {
     int64_t timeout_ms;   /* from now; 0: none */
     const char *selector; /* "lang=en,model=tiny.en": which workers may serve; NULL: any */
     const char *tenant;   /* whose share of the queue pays; NULL: the default tenant */
-    const struct mesh_metadata *metadata;
+    const struct mesh_metadata *metadata; /* copied */
     bool wait_for_ready;  /* wait for a worker until the deadline instead of UNAVAILABLE at once */
     bool idempotent;      /* may be sent again when its worker dies */
     bool compress;        /* try lz4 on large messages (text; audio does not shrink) */
@@ -81,7 +85,8 @@ int mesh_unary_start(struct mesh_channel *channel, const ProtobufCServiceDescrip
  * Start a call of any kind. Never blocks. The first write, finish or read sends it off.
  *
  * Write any number of messages (one for a unary or server-streaming method), say mesh_stream_finish(),
- * read until -ENODATA, look at the status, destroy. Reading and writing may happen on two threads.
+ * read until -ENODATA, look at the status, destroy. Reading and writing may happen on two threads. A call that
+ * an interceptor refuses is over from the start.
  */
 int mesh_stream_open(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
                      const char *method, const struct mesh_call_options *options,

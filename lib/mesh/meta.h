@@ -11,7 +11,6 @@
 #include <stdbool.h>
 
 #define MESH_TRACE_ID_TEXT 33 /* bytes: 32 hex digits and a NUL */
-#define MESH_TRACEPARENT_BYTES 25
 
 /** Let a Meta about to be packed point at the entries of a list, which must outlive it. */
 void mesh_metadata_lend(const struct mesh_metadata *metadata, Dragoman__Mesh__V1__Meta *meta);
@@ -42,6 +41,9 @@ bool mesh_labels_match(Dragoman__Mesh__V1__Label *const *wanted, size_t n_wanted
  * @return 0; -EINVAL
  */
 int mesh_traceparent_make(const char *trace_id, uint8_t out[MESH_TRACEPARENT_BYTES]);
+/** Put another one into a Meta that is packed already and has one. @return 0; -ENOENT */
+int mesh_traceparent_replace(uint8_t *packed, size_t size,
+                             const uint8_t traceparent[MESH_TRACEPARENT_BYTES]);
 void mesh_trace_id_text(const uint8_t *traceparent, char out[MESH_TRACE_ID_TEXT]);
 
 /** Random bits of this thread; not for secrets. */

@@ -7,7 +7,8 @@
 #include <sys/random.h>
 
 #define KEY_MAX 64
-#define ENTRY_OVERHEAD 8 /* tags and lengths of one entry, at most */
+#define TAG_TRACEPARENT 0x42 /* field 8, bytes */
+#define ENTRY_OVERHEAD 8     /* tags and lengths of one entry, at most */
 
 typedef Dragoman__Mesh__V1__MetadataEntry entry_message;
 typedef Dragoman__Mesh__V1__Label label_message;
@@ -375,6 +376,41 @@ int mesh_traceparent_make(const char *trace_id, uint8_t out[MESH_TRACEPARENT_BYT
         out[i] = (uint8_t)(high << 4 | low);
     }
     return 0;
+}
+
+/* A varint, at most to the end. @return its bytes; 0 for one that is none */
+static size_t read_varint(const uint8_t *at, size_t left, uint64_t *value)
+{
+    *value = 0;
+    for (size_t i = 0; i < left && i < 10; i++) {
+        *value |= (uint64_t)(at[i] & 0x7f) << (7 * i);
+        if (!(at[i] & 0x80))
+            return i + 1;
+    }
+    return 0;
+}
+
+/* All fields of what a caller sends are of the wire type with a length. */
+int mesh_traceparent_replace(uint8_t *packed, size_t size,
+                             const uint8_t traceparent[MESH_TRACEPARENT_BYTES])
+{
+    size_t at = 0;
+
+    while (at < size) {
+        uint8_t tag = packed[at++];
+        uint64_t length;
+        size_t n = read_varint(packed + at, size - at, &length);
+
+        at += n;
+        if (n == 0 || (tag & 7) != 2 || length > size - at)
+            return -ENOENT;
+        if (tag == TAG_TRACEPARENT && length == MESH_TRACEPARENT_BYTES) {
+            memcpy(packed + at, traceparent, MESH_TRACEPARENT_BYTES);
+            return 0;
+        }
+        at += (size_t)length;
+    }
+    return -ENOENT;
 }
 
 void mesh_trace_id_text(const uint8_t *traceparent, char out[MESH_TRACE_ID_TEXT])

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define MESH_METADATA_MAX 7168
+#define MESH_TRACEPARENT_BYTES 25 /* trace id (16), span id (8), flags (1) */
 
 struct mesh_metadata; /* NULL is the empty list wherever a const one is taken */
 

@@ -27,6 +27,7 @@ void mesh_stream_release(struct mesh_stream *stream)
     mesh_metadata_destroy(&stream->initial);
     mesh_metadata_destroy(&stream->trailers);
     free(stream->status_message);
+    mesh_metadata_destroy(&stream->seen.added);
     pthread_cond_destroy(&stream->changed);
     pthread_mutex_destroy(&stream->lock);
     pthread_mutex_destroy(&stream->notify_lock);
@@ -45,7 +46,6 @@ static uint16_t open_flags(const struct mesh_call_options *options)
 static int build_open(struct mesh_stream *stream, const struct mesh_call_options *options,
                       const ProtobufCMessage *request)
 {
-    uint8_t traceparent[MESH_TRACEPARENT_BYTES];
     mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
     struct mesh_selector *selector = NULL;
     struct mesh_header header = {
@@ -56,21 +56,19 @@ static int build_open(struct mesh_stream *stream, const struct mesh_call_options
         .credit_bytes = stream->flow.in.limit_bytes,
         .method_hash = stream->method->hash,
     };
-    int err = mesh_traceparent_make(options->trace_id, traceparent);
+    int err = mesh_selector_parse(options->selector, &selector);
 
-    if (err == 0)
-        err = mesh_selector_parse(options->selector, &selector);
     if (err < 0)
         return err;
     if (request)
         header.flags |= MESH_END_SEND;
     meta.method = stream->method->path;
-    meta.traceparent.data = traceparent;
-    meta.traceparent.len = sizeof(traceparent);
+    meta.traceparent.data = stream->seen.traceparent;
+    meta.traceparent.len = MESH_TRACEPARENT_BYTES;
     if (options->tenant)
         meta.tenant = (char *)options->tenant;
     mesh_selector_lend(selector, &meta);
-    mesh_metadata_lend(options->metadata, &meta);
+    mesh_metadata_lend(stream->seen.metadata, &meta);
     err = mesh_message_build(&header, &meta, request, options->compress, &stream->open);
     mesh_selector_destroy(&selector);
     return err;
@@ -88,6 +86,63 @@ static void init_locks(struct mesh_stream *stream)
     pthread_condattr_destroy(&clock);
 }
 
+/* What the application gave, and what interceptors added. */
+static int join_metadata(struct mesh_stream *stream)
+{
+    const void *value;
+    size_t size;
+
+    if (!stream->seen.added)
+        return 0;
+    for (size_t i = 0; i < mesh_metadata_count(stream->seen.metadata); i++) {
+        const char *key = mesh_metadata_at(stream->seen.metadata, i, &value, &size);
+        int err = mesh_metadata_add(&stream->seen.added, key, value, size);
+
+        if (err < 0)
+            return err == -EINVAL ? -EMSGSIZE : err;
+    }
+    stream->seen.metadata = stream->seen.added;
+    return 0;
+}
+
+/* @return 0, also when it was refused: it is over then; -EINVAL: a bad trace id; -EMSGSIZE; -ENOMEM */
+static int start(struct mesh_stream *stream, const struct mesh_call_options *options)
+{
+    struct mesh_intercepted *seen = &stream->seen;
+    struct status refusal;
+    int err = mesh_traceparent_make(options->trace_id, seen->traceparent);
+
+    if (err < 0)
+        return err;
+    seen->method = stream->method;
+    seen->begun_ns = clock_now_ns();
+    seen->deadline_ns = stream->deadline_ns =
+        mesh_deadline_after(seen->begun_ns, options->timeout_ms * NS_PER_MS);
+    seen->metadata = options->metadata;
+    seen->tenant = options->tenant;
+    if (!mesh_intercept_start(mesh_channel_interceptors(stream->channel), stream->states, seen,
+                              &stream->n_started, &refusal))
+        mesh_stream_end(stream, &refusal, true);
+    return join_metadata(stream);
+}
+
+static int prepare(struct mesh_stream *stream, const struct mesh_call_options *options,
+                   const ProtobufCMessage *request)
+{
+    int err = start(stream, options);
+    struct status status;
+
+    if (err == 0)
+        err = build_open(stream, options, request);
+    stream->seen.metadata = NULL; /* the application's, and gone soon */
+    stream->seen.tenant = NULL;
+    if (err < 0) {
+        status_set(&status, status_from_errno(err), "the call cannot be packed");
+        mesh_stream_end(stream, &status, true);
+    }
+    return err;
+}
+
 /* request: the only one, of a unary call; NULL: they will be written. */
 static int stream_create(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
                          const char *name, const ProtobufCMessage *request,
@@ -103,7 +158,8 @@ static int stream_create(struct mesh_channel *channel, const ProtobufCServiceDes
         return -EINVAL;
     if (!options)
         options = &defaults;
-    stream = calloc(1, sizeof(*stream));
+    stream = calloc(1, sizeof(*stream) +
+                           mesh_channel_interceptors(channel)->n * sizeof(stream->states[0]));
     if (!stream)
         return -ENOMEM;
     init_locks(stream);
@@ -111,12 +167,10 @@ static int stream_create(struct mesh_channel *channel, const ProtobufCServiceDes
     mesh_flow_init(&stream->flow);
     zmq_msg_init(&stream->open.first);
     stream->channel = channel;
-    stream->begun_ns = clock_now_ns();
-    stream->deadline_ns = mesh_deadline_after(stream->begun_ns, options->timeout_ms * NS_PER_MS);
     stream->wait_for_ready = options->wait_for_ready;
     stream->compress = options->compress;
     stream->method = mesh_method_of(service, descriptor, MESH_CALLER);
-    err = stream->method ? build_open(stream, options, request) : -ENOMEM;
+    err = stream->method ? prepare(stream, options, request) : -ENOMEM;
     if (err == 0)
         *out = stream;
     else
@@ -134,7 +188,6 @@ static void post(struct mesh_stream *stream, struct stream_post *note, enum stre
 
 static void post_open(struct mesh_stream *stream)
 {
-    metric_add(stream->method->started, 1);
     post(stream, &stream->open_post, POST_OPEN);
 }
 
@@ -155,6 +208,23 @@ void mesh_stream_wake(struct mesh_stream *stream)
     pthread_mutex_unlock(&stream->notify_lock);
 }
 
+void mesh_stream_attempt(struct mesh_stream *stream)
+{
+    stream->attempting = true;
+    mesh_intercept_attempt(mesh_channel_interceptors(stream->channel), stream->states,
+                           &stream->seen);
+}
+
+void mesh_stream_attempt_end(struct mesh_stream *stream, const struct status *status, bool last,
+                             int64_t delay_ms)
+{
+    if (!stream->attempting)
+        return;
+    stream->attempting = false;
+    mesh_intercept_attempt_end(mesh_channel_interceptors(stream->channel), stream->states,
+                               &stream->seen, status, last, delay_ms);
+}
+
 bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bool drop_unread)
 {
     bool first;
@@ -169,11 +239,12 @@ bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bo
             stream->status_message = strdup(status->message); /* without memory there is none */
         if (drop_unread)
             mesh_flow_drop_unread(&stream->flow);
+        mesh_stream_attempt_end(stream, status, true, 0);
+        mesh_intercept_end(mesh_channel_interceptors(stream->channel), stream->states,
+                           &stream->seen, stream->n_started, status, clock_now_ns());
         pthread_cond_broadcast(&stream->changed);
     }
     pthread_mutex_unlock(&stream->lock);
-    if (first)
-        mesh_method_ended(stream->method, status->code, stream->begun_ns, clock_now_ns());
     return first;
 }
 
@@ -333,6 +404,8 @@ static int claim_write(struct mesh_stream *stream, size_t size, int wait_ms, boo
     if (err == 0) {
         stream->open_posted = true; /* by whoever claimed it, shortly */
         *seq = mesh_flow_sent(&stream->flow, !*on_open, size);
+        mesh_intercept_message(mesh_channel_interceptors(stream->channel), stream->states,
+                               &stream->seen, MESH_OUTBOUND, size);
     }
     pthread_mutex_unlock(&stream->lock);
     return err;
@@ -488,13 +561,17 @@ static int unary_open(struct mesh_channel *channel, const ProtobufCServiceDescri
                       const char *method, const ProtobufCMessage *request,
                       const struct mesh_call_options *options, struct mesh_stream **out)
 {
+    size_t size = protobuf_c_message_get_packed_size(request);
     int err;
 
-    if (protobuf_c_message_get_packed_size(request) > mesh_channel_message_max(channel))
+    if (size > mesh_channel_message_max(channel))
         return -EMSGSIZE;
     err = stream_create(channel, service, method, request, options, out);
     if (err < 0)
         return err;
+    if (!(*out)->over)
+        mesh_intercept_message(mesh_channel_interceptors(channel), (*out)->states, &(*out)->seen,
+                               MESH_OUTBOUND, size);
     (*out)->flow.seq_out = 1;
     (*out)->flow.ended_out = true;
     (*out)->open_posted = true;

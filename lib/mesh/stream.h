@@ -11,6 +11,7 @@
 #include "mesh/channel.h"
 #include "mesh/deadline.h"
 #include "mesh/flow.h"
+#include "mesh/interceptor.h"
 #include "mesh/mailbox.h"
 #include "mesh/method.h"
 
@@ -37,7 +38,7 @@ struct mesh_stream {
     struct mesh_channel *channel;
     struct mesh_method *method;
     atomic_int refs;
-    int64_t begun_ns, deadline_ns;
+    int64_t deadline_ns;
     bool wait_for_ready, compress;
     mesh_unary_done *done; /* of mesh_unary_start(); else NULL */
     void *done_arg;
@@ -66,6 +67,11 @@ struct mesh_stream {
         notify_lock; /* held while notify runs, so that none runs once it is taken away */
     void (*notify)(void *arg);
     void *notify_arg;
+
+    struct mesh_intercepted seen; /* under lock, once it has started */
+    size_t n_started;             /* interceptors that have agreed to it */
+    bool attempting;              /* between `attempt` and `attempt_end` */
+    void *states[];               /* one for each interceptor of the channel */
 };
 
 void mesh_stream_hold(struct mesh_stream *stream);
@@ -75,10 +81,16 @@ void mesh_stream_wake(struct mesh_stream *stream);
 /** End it here, once. @return whether this was the end of it */
 bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bool drop_unread);
 
+/** A try is about to be sent, or has ended; under the lock. */
+void mesh_stream_attempt(struct mesh_stream *stream);
+void mesh_stream_attempt_end(struct mesh_stream *stream, const struct status *status, bool last,
+                             int64_t delay_ms);
+
 /** A response out of an ended unary call; sets INTERNAL for a call that ended well without one. */
 ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status *status);
 
 struct mesh_mailbox *mesh_channel_mailbox(struct mesh_channel *channel);
 size_t mesh_channel_message_max(const struct mesh_channel *channel);
+const struct mesh_interceptors *mesh_channel_interceptors(const struct mesh_channel *channel);
 
 #endif

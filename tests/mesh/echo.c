@@ -61,6 +61,9 @@ static void enter(void *call)
             mesh_call_add_initial_metadata(call, key, value, size);
         else if (strcmp(key, ECHO_TRAILING) == 0)
             mesh_call_add_trailer(call, key, value, size);
+        else if (strcmp(key, ECHO_TRACE) == 0)
+            mesh_call_add_trailer(call, key, mesh_call_trace_id(call),
+                                  strlen(mesh_call_trace_id(call)));
     }
 }
 

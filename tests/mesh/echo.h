@@ -12,6 +12,8 @@
 /* Metadata under these keys comes back, as in gRPC's interop tests. */
 #define ECHO_INITIAL "x-test-echo-initial"
 #define ECHO_TRAILING "x-test-echo-trailing-bin"
+/* And under this one the trace id that the handler saw, as a trailer, whatever the value. */
+#define ECHO_TRACE "x-test-trace"
 
 struct echo_counts {
     atomic_int started, ended, cancelled;
