@@ -1,42 +1,53 @@
 #include "base/admin.h"
 
+#include "base/admin_request.h"
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <libwebsockets.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 64          /* more are closed at once */
+#define CONNECTIONS_MAX 64          /* one more pushes out the one that has been quiet longest */
 #define PAGE_MAX ((size_t)16 << 20) /* bytes of one answer */
-#define CHUNK 16384                 /* bytes written in one go */
-#define REQUEST_TIMEOUT_S 5
-#define KEEPALIVE_S 30
+#define REQUEST_MS 5000             /* for a whole request, and for taking some of an answer */
+#define IDLE_MS 30000               /* between the requests of a connection */
+#define DRY_MS 100                  /* without descriptors: let others close some */
 #define REASON_MAX 256
 
-struct admin {
-    struct lws_context *context;
-    struct lws_vhost *vhost;
-    int listener;
-    int port;
-    atomic_bool stopping;
-    bool started;
-    pthread_t thread;
+struct connection {
+    int fd; /* -1: a free place */
+    char in[ADMIN_REQUEST_MAX];
+    size_t n_in;
+    struct buffer out;
+    size_t sent;
+    bool last;         /* close when the answer is out */
+    bool lingering;    /* it is out: wait for the peer to close, so that it reads it */
+    int64_t quiet_ms;  /* since when nothing has been finished */
+    int64_t expire_ms; /* close then */
 };
 
-/* What is left to write of one answer. */
-struct page {
-    struct buffer body;
-    size_t sent;
+struct admin {
+    int listener;
+    int port;
+    int wake; /* eventfd */
+    atomic_bool stopping;
+    bool started;
+    int64_t dry_ms; /* do not accept before this */
+    pthread_t thread;
+    struct connection connections[CONNECTIONS_MAX];
 };
 
 static pthread_mutex_t unready_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -49,130 +60,189 @@ void admin_set_unready(const char *reason)
     pthread_mutex_unlock(&unready_lock);
 }
 
+/* ---- pages ----------------------------------------------------------------------------------- */
+
 /* Fill the body for a path; the HTTP status. */
-static unsigned page_fill(struct buffer *body, const char *path)
+static int page_fill(struct buffer *body, const char *path)
 {
-    unsigned status = HTTP_STATUS_OK;
+    int status = 200;
 
     if (strcmp(path, "/metrics") == 0)
-        return metrics_render(body) < 0 ? HTTP_STATUS_INTERNAL_SERVER_ERROR : status;
+        return metrics_render(body) < 0 ? 500 : status;
     if (strcmp(path, "/healthz") == 0) {
         buffer_printf(body, "ok\n");
     } else if (strcmp(path, "/readyz") == 0) {
         pthread_mutex_lock(&unready_lock);
         if (unready[0])
-            status = HTTP_STATUS_SERVICE_UNAVAILABLE;
+            status = 503;
         buffer_printf(body, "%s\n", unready[0] ? unready : "ready");
         pthread_mutex_unlock(&unready_lock);
     } else {
-        status = HTTP_STATUS_NOT_FOUND;
+        status = 404;
         buffer_printf(body, "no such page: /metrics, /healthz and /readyz are here\n");
     }
     return status;
 }
 
-static int send_headers(struct lws *wsi, struct page *page, unsigned status)
+static int answer(struct connection *connection, const struct admin_request *request)
 {
-    unsigned char headers[LWS_PRE + 1024];
-    unsigned char *start = headers + LWS_PRE;
-    unsigned char *at = start;
-    unsigned char *end = headers + sizeof(headers) - 1;
+    struct buffer body;
+    int status = request->status;
+    int err;
 
-    if (lws_add_http_common_headers(wsi, status, "text/plain; version=0.0.4; charset=utf-8",
-                                    page->body.size, &at, end) ||
-        lws_finalize_write_http_header(wsi, start, &at, end))
-        return -1;
-    return 0;
-}
-
-static int answer(struct lws *wsi, struct page *page, const char *path)
-{
-    bool head = lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) > 0;
-    unsigned status = HTTP_STATUS_METHOD_NOT_ALLOWED;
-
-    buffer_fini(&page->body); /* of the request before, on a connection kept alive */
-    buffer_init(&page->body, PAGE_MAX);
-    page->sent = 0;
-    if (head || lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) > 0)
-        status = page_fill(&page->body, path);
+    buffer_init(&body, PAGE_MAX);
+    if (status == 200)
+        status = page_fill(&body, request->path);
     else
-        buffer_printf(&page->body, "only GET and HEAD are answered\n");
-    if (send_headers(wsi, page, status) < 0)
-        return -1;
-    if (status == HTTP_STATUS_METHOD_NOT_ALLOWED)
-        lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, REQUEST_TIMEOUT_S);
-    if (head || page->body.size == 0)
-        return lws_http_transaction_completed(wsi) ? -1 : 0;
-    lws_callback_on_writable(wsi);
-    return 0;
+        buffer_printf(&body, status == 405 ? "only GET and HEAD are answered\n"
+                                           : "this is no request of HTTP/1.1\n");
+    if (status == 500)
+        buffer_fini(&body);
+    connection->last = !request->keep_alive;
+    err = admin_answer_write(request, status, body.data, body.size, &connection->out);
+    buffer_fini(&body);
+    return err;
 }
 
-static int write_chunk(struct lws *wsi, struct page *page)
-{
-    unsigned char chunk[LWS_PRE + CHUNK];
-    size_t n = page->body.size - page->sent;
-    bool last = n <= CHUNK;
+/* ---- connections ----------------------------------------------------------------------------- */
 
-    if (page->body.size == 0)
-        return 0;
-    if (!last)
-        n = CHUNK;
-    memcpy(chunk + LWS_PRE, page->body.data + page->sent, n);
-    if (lws_write(wsi, chunk + LWS_PRE, n, last ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < 0)
-        return -1;
-    page->sent += n;
-    if (last) {
-        buffer_fini(&page->body);
-        return lws_http_transaction_completed(wsi) ? -1 : 0;
+static void drop(struct connection *connection)
+{
+    if (connection->fd >= 0)
+        close(connection->fd);
+    connection->fd = -1;
+    buffer_fini(&connection->out);
+}
+
+/* All of the answer is on its way. */
+static void sent_all(struct connection *connection, int64_t now)
+{
+    buffer_fini(&connection->out);
+    buffer_init(&connection->out, PAGE_MAX);
+    connection->sent = 0;
+    connection->quiet_ms = now;
+    connection->expire_ms = now + IDLE_MS;
+    if (!connection->last)
+        return;
+    shutdown(connection->fd, SHUT_WR);
+    connection->lingering = true;
+    connection->expire_ms = now + REQUEST_MS;
+}
+
+/* @return whether the connection stays */
+static bool send_some(struct connection *connection, int64_t now)
+{
+    while (connection->sent < connection->out.size) {
+        ssize_t n = send(connection->fd, connection->out.data + connection->sent,
+                         connection->out.size - connection->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (n < 0 && errno == EAGAIN)
+            return true;
+        if (n <= 0)
+            return false;
+        connection->sent += (size_t)n;
+        connection->expire_ms = now + REQUEST_MS;
     }
-    lws_callback_on_writable(wsi);
-    return 0;
+    if (connection->out.size > 0)
+        sent_all(connection, now);
+    return true;
 }
 
-static int on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
-                   size_t size)
+/* Answer what has arrived whole, one after the other. @return whether the connection stays */
+static bool work(struct connection *connection, int64_t now)
 {
-    struct page *page = user;
+    struct admin_request request;
+    bool stays = true;
 
-    switch (reason) {
-    case LWS_CALLBACK_HTTP:
-        return answer(wsi, page, in ? in : "");
-    case LWS_CALLBACK_HTTP_WRITEABLE:
-        return write_chunk(wsi, page);
-    case LWS_CALLBACK_HTTP_DROP_PROTOCOL:
-    case LWS_CALLBACK_CLOSED_HTTP:
-        if (page)
-            buffer_fini(&page->body);
-        return 0;
-    case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION: /* a WebSocket: not here */
-        return -1;
-    default:
-        return lws_callback_http_dummy(wsi, reason, user, in, size);
+    while (stays && connection->out.size == 0 && !connection->lingering) {
+        ssize_t used = admin_request_read(connection->in, connection->n_in, &request);
+
+        if (used == 0)
+            break;
+        if (used < 0) {
+            request.status = 400;
+            used = (ssize_t)connection->n_in;
+        }
+        connection->n_in -= (size_t)used;
+        memmove(connection->in, connection->in + used, connection->n_in);
+        stays = answer(connection, &request) == 0 && send_some(connection, now);
+    }
+    return stays;
+}
+
+/* @return whether the connection stays */
+static bool receive_some(struct connection *connection, int64_t now)
+{
+    char waste[ADMIN_REQUEST_MAX];
+    char *to = connection->lingering ? waste : connection->in + connection->n_in;
+    size_t room = connection->lingering ? sizeof(waste) : sizeof(connection->in) - connection->n_in;
+    ssize_t n;
+
+    n = recv(connection->fd, to, room, MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN)
+        return true;
+    if (n <= 0)
+        return false;
+    if (connection->lingering)
+        return true;
+    if (connection->n_in == 0) /* the first byte of a request: the rest must follow soon */
+        connection->expire_ms = now + REQUEST_MS;
+    connection->n_in += (size_t)n;
+    return work(connection, now);
+}
+
+static void attend(struct connection *connection, short events, int64_t now)
+{
+    bool stays = true;
+
+    if (events & POLLOUT)
+        stays = send_some(connection, now) && work(connection, now);
+    else if (events & (POLLIN | POLLHUP | POLLERR))
+        stays = receive_some(connection, now);
+    if (!stays || now >= connection->expire_ms)
+        drop(connection);
+}
+
+/* ---- the listener ---------------------------------------------------------------------------- */
+
+/* A free place; else that of the connection that has been quiet longest: a crowd of the silent must
+ * not keep out whoever asks. */
+static struct connection *place_for(struct admin *admin)
+{
+    struct connection *oldest = &admin->connections[0];
+
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+        struct connection *connection = &admin->connections[i];
+
+        if (connection->fd < 0)
+            return connection;
+        if (connection->quiet_ms < oldest->quiet_ms)
+            oldest = connection;
+    }
+    drop(oldest);
+    return oldest;
+}
+
+static void accept_some(struct admin *admin, int64_t now)
+{
+    for (int i = 0; i < CONNECTIONS_MAX; i++) {
+        int fd = accept4(admin->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct connection *connection;
+
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                admin->dry_ms = now + DRY_MS;
+            return;
+        }
+        connection = place_for(admin);
+        memset(connection, 0, sizeof(*connection));
+        buffer_init(&connection->out, PAGE_MAX);
+        connection->fd = fd;
+        connection->quiet_ms = now;
+        connection->expire_ms = now + REQUEST_MS;
+        attend(connection, POLLIN, now); /* most bring their request along */
     }
 }
-
-static int on_listener(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
-                       size_t size)
-{
-    struct admin *admin = lws_context_user(lws_get_context(wsi));
-    int fd;
-
-    (void)user;
-    (void)in;
-    (void)size;
-    if (reason != LWS_CALLBACK_RAW_RX_FILE)
-        return 0;
-    fd = accept4(admin->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0)
-        lws_adopt_socket_vhost(admin->vhost, fd); /* closes it when it cannot */
-    return 0;
-}
-
-static const struct lws_protocols PROTOCOLS[] = {
-    {.name = "http", .callback = on_http, .per_session_data_size = sizeof(struct page)},
-    {.name = "listener", .callback = on_listener},
-    {.name = NULL},
-};
 
 /* "host:port", "[v6]:port", ":port" into its halves. */
 static int address_split(const char *address, char *host, size_t size, const char **port)
@@ -187,7 +257,7 @@ static int address_split(const char *address, char *host, size_t size, const cha
         address++;
         n -= 2;
     }
-    if (n >= size || atol(colon + 1) > 65535 || strlen(colon + 1) > 5)
+    if (n >= size || strlen(colon + 1) > 5 || atol(colon + 1) > 65535)
         return -EINVAL;
     memcpy(host, address, n);
     host[n] = '\0';
@@ -204,7 +274,7 @@ static int listen_on(const struct addrinfo *info, int *out)
     if (fd < 0)
         return -errno;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-    if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, CONNECTIONS_MAX) < 0)
+    if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0)
         err = -errno;
     if (err < 0)
         close(fd);
@@ -243,46 +313,50 @@ static int listener_open(const char *address, struct admin *admin)
     return err;
 }
 
-static int context_open(struct admin *admin)
-{
-    struct lws_context_creation_info info = {
-        .port = CONTEXT_PORT_NO_LISTEN_SERVER,
-        .protocols = PROTOCOLS,
-        .gid = -1,
-        .uid = -1,
-        .user = admin,
-        .vhost_name = "admin",
-        .fd_limit_per_thread = CONNECTIONS_MAX,
-        .max_http_header_pool = CONNECTIONS_MAX,
-        .timeout_secs = REQUEST_TIMEOUT_S,
-        .keepalive_timeout = KEEPALIVE_S,
-        .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
-    };
-    lws_sock_file_fd_type listener = {.filefd = admin->listener};
+/* ---- the thread ------------------------------------------------------------------------------ */
 
-    lws_set_log_level(0, NULL); /* what matters is logged here */
-    admin->context = lws_create_context(&info);
-    if (!admin->context)
-        return -ENOMEM;
-    admin->vhost = lws_create_vhost(admin->context, &info);
-    if (!admin->vhost || !lws_adopt_descriptor_vhost(admin->vhost, LWS_ADOPT_RAW_FILE_DESC,
-                                                     listener, "listener", NULL))
-        return -ENOMEM;
-    return 0;
+enum { N_FDS = CONNECTIONS_MAX + 2 };
+
+/* Fill what to poll for. @return how long at most, in ms */
+static int64_t prepare(struct admin *admin, struct pollfd fds[N_FDS], int64_t now)
+{
+    bool dry = now < admin->dry_ms;
+    int64_t next = dry ? admin->dry_ms : now + IDLE_MS;
+
+    fds[CONNECTIONS_MAX] = (struct pollfd){.fd = dry ? -1 : admin->listener, .events = POLLIN};
+    fds[CONNECTIONS_MAX + 1] = (struct pollfd){.fd = admin->wake, .events = POLLIN};
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+        struct connection *connection = &admin->connections[i];
+
+        fds[i] = (struct pollfd){.fd = connection->fd,
+                                 .events = connection->out.size > 0 ? POLLOUT : POLLIN};
+        if (connection->fd >= 0 && connection->expire_ms < next)
+            next = connection->expire_ms;
+    }
+    return next > now ? next - now : 0;
 }
 
 static void *serve(void *arg)
 {
     struct admin *admin = arg;
+    struct pollfd fds[N_FDS];
 
     pthread_setname_np(pthread_self(), "admin");
-    while (!atomic_load(&admin->stopping))
-        if (lws_service(admin->context, 0) < 0)
-            break;
+    while (!atomic_load(&admin->stopping)) {
+        int64_t wait = prepare(admin, fds, clock_now_ms());
+        int n = poll(fds, N_FDS, (int)wait);
+        int64_t now = clock_now_ms();
+
+        for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+            if (fds[i].fd >= 0)
+                attend(&admin->connections[i], n > 0 ? fds[i].revents : 0, now);
+        if (n > 0 && fds[CONNECTIONS_MAX].revents)
+            accept_some(admin, now);
+    }
     return NULL;
 }
 
-/* Every signal is another thread's: a peer that hangs up must not raise SIGPIPE here. */
+/* Every signal is another thread's. */
 static int thread_start(struct admin *admin)
 {
     sigset_t all;
@@ -304,10 +378,11 @@ int admin_start(const char *address, struct admin **out)
 
     if (!admin)
         return err;
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        admin->connections[i].fd = -1;
     admin->listener = -1;
-    err = listener_open(address, admin);
-    if (err == 0)
-        err = context_open(admin);
+    admin->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    err = admin->wake < 0 ? -errno : listener_open(address, admin);
     if (err == 0)
         err = thread_start(admin);
     if (err == 0) {
@@ -328,13 +403,15 @@ void admin_stop(struct admin **admin)
     *admin = NULL;
     if (self->started) {
         atomic_store(&self->stopping, true);
-        lws_cancel_service(self->context);
+        eventfd_write(self->wake, 1);
         pthread_join(self->thread, NULL);
     }
-    if (self->context)
-        lws_context_destroy(self->context); /* closes what it adopted, the listener too */
-    else if (self->listener >= 0)
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        drop(&self->connections[i]);
+    if (self->listener >= 0)
         close(self->listener);
+    if (self->wake >= 0)
+        close(self->wake);
     free(self);
 }
 

@@ -204,6 +204,45 @@ static void hangups_and_crowds_leak_nothing(void **state)
     assert_non_null(strstr(get("GET /healthz HTTP/1.0\r\n\r\n"), " 200 OK\r\n"));
 }
 
+/* Nine hundred connections that say nothing, or a byte now and then, hold nobody up. */
+static void slow_crowds_keep_nobody_out(void **state)
+{
+    enum { CROWD = 900 };
+    static int fds[CROWD];
+
+    (void)state;
+    for (int i = 0; i < CROWD; i++) {
+        fds[i] = dial();
+        if (i % 2)
+            send(fds[i], "GET /hea", 8, MSG_NOSIGNAL);
+        if (i % 100 == 0)
+            assert_non_null(strstr(get("GET /healthz HTTP/1.0\r\n\r\n"), " 200 OK\r\n"));
+    }
+    for (int i = 0; i < CROWD; i++)
+        send(fds[i], "l", 1, MSG_NOSIGNAL);
+    assert_non_null(strstr(get("GET /readyz HTTP/1.0\r\n\r\n"), " 200 OK\r\n"));
+    for (int i = 0; i < CROWD; i++)
+        close(fds[i]);
+}
+
+/* One that never takes its answers stops being read, and others are served. */
+static void a_deaf_peer_is_not_waited_for(void **state)
+{
+    static const char REQUEST[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    static char flood[1000 * (sizeof(REQUEST) - 1)];
+    int fd = dial();
+    int sent = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(flood); i++)
+        flood[i] = REQUEST[i % (sizeof(REQUEST) - 1)];
+    while (sent < 1000 && send(fd, flood, sizeof(flood), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+        sent++;
+    assert_in_range(sent, 1, 999);
+    assert_non_null(strstr(get("GET /healthz HTTP/1.0\r\n\r\n"), " 200 OK\r\n"));
+    close(fd);
+}
+
 static void bad_addresses_are_refused(void **state)
 {
     struct admin *other = NULL;
@@ -231,6 +270,8 @@ int main(void)
         cmocka_unit_test(others_are_refused),
         cmocka_unit_test(hostile_bytes_do_not_hurt),
         cmocka_unit_test(hangups_and_crowds_leak_nothing),
+        cmocka_unit_test(slow_crowds_keep_nobody_out),
+        cmocka_unit_test(a_deaf_peer_is_not_waited_for),
         cmocka_unit_test(bad_addresses_are_refused),
     };
 

@@ -1,0 +1,1 @@
+dragoman_fuzz(admin LIBS base)
