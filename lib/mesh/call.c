@@ -60,7 +60,6 @@ struct mesh_call *mesh_call_create(struct mesh_server *server, const struct serv
     call->server = server;
     call->method = method;
     call->id = header->call_id;
-    call->peer_id = open->peer;
     call->arrived_ns = now_ns;
     call->deadline_ns = mesh_deadline_after(now_ns, header->timeout_ns);
     call->compress = (header->flags & MESH_COMPRESS) != 0;

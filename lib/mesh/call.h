@@ -1,7 +1,7 @@
 /*
- * call.h - a call on its answerer's side; inside lib/mesh, between server.c and call.c
+ * call.h - a call on its answerer's side; inside lib/mesh, between the server's files and call.c
  *
- * call.c is what handlers do, each on a thread of the pool; server.c what the server's thread does
+ * call.c is what handlers do, each on a thread of the pool; server_calls.c what the server's thread does
  * with the call. They meet in the call's lock and the server's mailbox. A call lives until both have
  * let go of it.
  */
@@ -15,11 +15,10 @@
 #include "mesh/method.h"
 #include "mesh/pool.h"
 #include "mesh/server.h"
+#include "mesh/source.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-struct mesh_peer;
 
 enum health_role { HEALTH_NONE, HEALTH_CHECK, HEALTH_WATCH };
 
@@ -52,15 +51,14 @@ struct mesh_call {
     const struct server_method *method;
     atomic_int refs;
     uint64_t id;
-    uint32_t peer_id;
     int64_t arrived_ns, deadline_ns;
     size_t message_max; /* of answers */
     bool compress;
 
     /* The server thread's. */
-    struct mesh_peer *peer; /* NULL: a broker's call, or its session is gone */
-    struct mesh_call *next_in_bucket, *next_of_peer, *previous_of_peer;
-    bool listed; /* its frames find it, its END goes out */
+    struct mesh_source
+        *source; /* NULL: its session is gone. Else its frames find it, its END goes out */
+    struct mesh_call *next_in_bucket, *next_of_source, *previous_of_source;
     struct mesh_timer timer;
     size_t open_bytes;
     char *watched; /* of HEALTH_WATCH: the service */

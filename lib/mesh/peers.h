@@ -8,10 +8,9 @@
 #define MESH_PEERS_H
 
 #include "mesh/link.h"
+#include "mesh/source.h"
 
 #define MESH_PEERS_FDS 2
-
-struct mesh_call;
 
 struct mesh_peer {
     struct mesh_peer *next; /* of the same bucket */
@@ -22,9 +21,7 @@ struct mesh_peer {
     size_t max_message_bytes; /* the smaller of both sides' */
     char broken[64];          /* why the session ends with this step */
 
-    /* The owner's. */
-    uint64_t last_call;      /* the greatest id so far */
-    struct mesh_call *calls; /* its calls, linked */
+    struct mesh_source source; /* the owner's */
 };
 
 struct mesh_peers_handler {

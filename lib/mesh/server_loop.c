@@ -1,0 +1,176 @@
+#include "base/clock.h"
+#include "mesh/server_state.h"
+
+#define LINGER_MS 500
+#define FDS_MAX (MESH_ENDPOINTS_MAX * MESH_LINK_FDS + 1)
+
+_Static_assert(MESH_PEERS_FDS <= MESH_LINK_FDS, "room for either side's descriptors");
+
+/* ---- work ------------------------------------------------------------------------------------ */
+
+/* Their ENDs lie in the mailbox after this. */
+static void run_quick(struct mesh_server *server)
+{
+    struct mesh_job *job = server->quick;
+
+    server->quick = NULL;
+    server->quick_last = &server->quick;
+    while (job) {
+        struct mesh_job *next = job->next;
+
+        mesh_call_run(job);
+        job = next;
+    }
+}
+
+static void hand_out(struct mesh_server *server)
+{
+    struct mesh_job *jobs = server->fresh;
+
+    server->fresh = NULL;
+    server->fresh_last = &server->fresh;
+    mesh_pool_add(server->pool, jobs);
+}
+
+void server_begin_drain(struct mesh_server *server)
+{
+    if (server->draining)
+        return;
+    server->draining = true;
+    atomic_store(&server->ready, false);
+    if (server->peers) {
+        mesh_peers_goaway(server->peers);
+        server_health_tell_all(server);
+    }
+}
+
+/* A worker is done when its brokers say so: until then an OPEN may be under way. */
+static void look_at_drain(struct mesh_server *server)
+{
+    if (!server->draining || !server_brokers_drained(server) || server->n_calls > 0)
+        return;
+    pthread_mutex_lock(&server->lock);
+    server->drained = true;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static bool step(struct mesh_server *server)
+{
+    int64_t now = server->now_ns = clock_now_ns();
+    bool busy;
+
+    for (size_t i = 0; i < server->n_brokers; i++)
+        server->brokers[i].link.now_ns = now;
+    busy = server_calls_post(server);
+    busy |= server->peers ? mesh_peers_step(server->peers, now) : server_brokers_step(server);
+    hand_out(server);
+    run_quick(server);
+    busy |= server_calls_post(server);
+    server_cancel_late_calls(server, now);
+    look_at_drain(server);
+    return busy;
+}
+
+/* ---- sleep ----------------------------------------------------------------------------------- */
+
+static int collect_fds(const struct mesh_server *server, struct pollfd *fds)
+{
+    int n = 0;
+
+    if (server->peers)
+        return mesh_peers_fds(server->peers, fds);
+    for (size_t i = 0; i < server->n_brokers; i++)
+        n += mesh_link_fds(&server->brokers[i].link, &fds[n]);
+    return n;
+}
+
+static void polled(struct mesh_server *server, const struct pollfd *fds)
+{
+    struct pollfd mine[MESH_LINK_FDS];
+
+    if (server->peers)
+        mesh_peers_polled(server->peers, fds);
+    for (size_t i = 0; i < server->n_brokers; i++) {
+        int n = mesh_link_fds(&server->brokers[i].link, mine);
+
+        mesh_link_polled(&server->brokers[i].link, fds);
+        fds += n;
+    }
+}
+
+static bool pending(struct mesh_server *server)
+{
+    bool any = server->peers && mesh_peers_pending(server->peers);
+
+    for (size_t i = 0; i < server->n_brokers && !any; i++)
+        any = mesh_link_pending(&server->brokers[i].link);
+    return any;
+}
+
+static int64_t next_ns(const struct mesh_server *server)
+{
+    int64_t next = mesh_timers_next_ns(&server->timers);
+    int64_t at = server->peers ? mesh_peers_next_ns(server->peers) : MESH_NEVER;
+
+    next = at < next ? at : next;
+    for (size_t i = 0; i < server->n_brokers; i++) {
+        at = mesh_link_next_ns(&server->brokers[i].link);
+        next = at < next ? at : next;
+    }
+    return next;
+}
+
+static void sleep_until(struct mesh_server *server, int64_t at_ns)
+{
+    struct pollfd fds[FDS_MAX];
+    int n = collect_fds(server, fds);
+    int64_t left = at_ns - clock_now_ns();
+    struct timespec timeout = {0};
+
+    fds[n++] = (struct pollfd){.fd = server->mailbox.fd, .events = POLLIN};
+    if (left > 0) {
+        timeout.tv_sec = left / (1000 * NS_PER_MS);
+        timeout.tv_nsec = left % (1000 * NS_PER_MS);
+    }
+    if (!mesh_mailbox_may_sleep(&server->mailbox))
+        return;
+    if (!atomic_load(&server->stopping) && !pending(server))
+        ppoll(fds, (nfds_t)n, at_ns == MESH_NEVER ? NULL : &timeout, NULL);
+    mesh_mailbox_awake(&server->mailbox);
+    polled(server, fds);
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+/* Handlers that are left are told to stop, and waited for. */
+static void wind_up(struct mesh_server *server)
+{
+    server_begin_drain(server);
+    server_health_end_all(server);
+    for (size_t i = 0; i < SERVER_CALL_BUCKETS; i++) {
+        for (struct mesh_call *call = server->calls[i], *next; call; call = next) {
+            next = call->next_in_bucket;
+            server_call_cancel(server, call, STATUS_UNAVAILABLE, "the server stops");
+        }
+    }
+    while (server->n_calls > 0) {
+        step(server);
+        sleep_until(server, clock_now_ns() + 10 * NS_PER_MS);
+    }
+}
+
+void *server_run(void *arg)
+{
+    struct mesh_server *server = arg;
+
+    pthread_setname_np(pthread_self(), "mesh-server");
+    while (!atomic_load(&server->stopping)) {
+        if (!step(server))
+            sleep_until(server, next_ns(server));
+    }
+    wind_up(server);
+    mesh_peers_destroy(&server->peers, LINGER_MS);
+    server_brokers_fini(server, LINGER_MS);
+    return NULL;
+}
