@@ -45,9 +45,6 @@ struct verdict verdict_nobody(const struct service *service, const struct select
     if (service->n_workers == 0)
         return verdict_make(STATUS_UNAVAILABLE, true, "no worker of %s is there at the moment",
                             service->name);
-    if (!selector)
-        return verdict_make(STATUS_UNAVAILABLE, true,
-                            "every worker of %s has set its capacity to 0", service->name);
     selector_text(selector, wanted, sizeof(wanted));
     return verdict_make(STATUS_UNAVAILABLE, true, "no worker of %s serves %s", service->name,
                         wanted);
@@ -115,10 +112,32 @@ void admission_enqueue(struct broker_core *core, struct call *call, struct broke
     }
     err = push_in(core, call, selector, now_ns);
     core->levels_stale = true;
-    if (err == 0)
+    if (err == 0) {
+        lease_wanted(core, call->service, queue_entry_selector(&call->entry), now_ns);
         return;
+    }
     verdict = err == -ENOSPC
                   ? verdict_full(call->service, *selector)
                   : verdict_make(STATUS_RESOURCE_EXHAUSTED, true, "the broker is out of memory");
+    call_end(core, call, &verdict, now_ns);
+}
+
+void admission_return(struct broker_core *core, struct call *call, struct broker_message *message,
+                      struct selector **selector, int64_t now_ns)
+{
+    struct queue *queue = &call->service->queue;
+    struct verdict verdict;
+
+    call->open = message;
+    call->entry.bytes = mesh_message_bytes(&message->message);
+    core->levels_stale = true;
+    if (!registry_serves(call->service, *selector) && !(call->header.flags & MESH_WAIT))
+        verdict = verdict_nobody(call->service, *selector);
+    else if (queue_return(queue, &call->entry, selector) < 0)
+        verdict = verdict_make(STATUS_RESOURCE_EXHAUSTED, true, "the broker is out of memory");
+    else {
+        lease_wanted(core, call->service, queue_entry_selector(&call->entry), now_ns);
+        return;
+    }
     call_end(core, call, &verdict, now_ns);
 }

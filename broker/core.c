@@ -26,13 +26,23 @@ static bool known_kind(uint8_t kind)
            (kind >= MESH_OPEN && kind <= MESH_END);
 }
 
+static void on_ping(struct broker_core *core, struct session *session,
+                    const struct mesh_header *ping)
+{
+    struct mesh_header pong = {.kind = MESH_PONG, .call_id = ping->call_id};
+
+    if (session->worker)
+        pong.credit_messages = lease_demand(session->worker);
+    core_send(core, session, &pong, NULL, NULL, false);
+}
+
 /* What both sides may send. @return false: not one of these */
 static bool on_common(struct broker_core *core, struct session *session,
                       const struct mesh_header *header)
 {
     switch (header->kind) {
     case MESH_PING:
-        core_send_kind(core, session, MESH_PONG, header->call_id);
+        on_ping(core, session, header);
         return true;
     case MESH_PONG:
         return true;

@@ -6,7 +6,7 @@
 #define KEPT_MAX ((size_t)64 << 20) /* bytes of copies for second tries */
 #define ATTEMPTS_MAX 1              /* second tries */
 
-/* ---- second tries ---------------------------------------------------------------------------- */
+/* ---- to be sent again ---------------------------------------------------------------------------- */
 
 /* A copy for a second try: the first frame anew, since headers are rewritten in place; the body by
  * reference. */
@@ -47,7 +47,7 @@ static void keep_open(struct broker_core *core, struct call *call, struct broker
 {
     size_t bytes = mesh_message_bytes(&message->message);
 
-    if (!may_try_again(call) || bytes > KEPT_MAX - core->kept_bytes)
+    if (!(call->worker->lends || may_try_again(call)) || bytes > KEPT_MAX - core->kept_bytes)
         return;
     call->open = copy_open(core, message);
     if (call->open)
@@ -72,22 +72,35 @@ static int open_selector(struct broker_message *message, struct selector **out)
     return err;
 }
 
-/* Once more, by another worker. */
+bool dispatch_take_back(struct broker_core *core, struct call *call)
+{
+    struct broker_message *message = call->open;
+
+    if (!call->caller || !message)
+        return false;
+    core->kept_bytes -= mesh_message_bytes(&message->message);
+    call->open = NULL;
+    call_leave_worker(core, call);
+    call->open = message;
+    return true;
+}
+
 bool dispatch_again(struct broker_core *core, struct call *call, int64_t now_ns)
 {
     struct broker_message *message = call->open;
     struct selector *selector = NULL;
 
-    if (!call->caller || !message || open_selector(message, &selector) < 0)
+    if (!may_try_again(call) || !message || open_selector(message, &selector) < 0)
         return false;
-    core->kept_bytes -= mesh_message_bytes(&message->message);
-    call->open = NULL;
-    call_leave_worker(core, call);
-    call->header.attempt++;
-    stats_retried();
-    router_route(core, call, message, &selector, now_ns);
+    if (dispatch_take_back(core, call)) {
+        call->open = NULL;
+        call->header.attempt++;
+        stats_retried();
+        router_route(core, call, message, &selector, now_ns);
+        message = NULL;
+    }
     selector_destroy(&selector);
-    return true;
+    return message == NULL;
 }
 
 /* ---- to a worker ----------------------------------------------------------------------------- */
@@ -166,11 +179,25 @@ void router_route(struct broker_core *core, struct call *call, struct broker_mes
         dispatch(core, call, worker, message, now_ns);
         return;
     }
-    if (!waits && registry_capacity(call->service, *selector) == 0) {
+    if (!waits && !registry_serves(call->service, *selector)) {
         broker_core_recycle(core, message);
         verdict = verdict_nobody(call->service, *selector);
         call_end(core, call, &verdict, now_ns);
         return;
     }
     admission_enqueue(core, call, message, selector, now_ns);
+}
+
+void dispatch_return(struct broker_core *core, struct call *call, int64_t now_ns)
+{
+    struct broker_message *message = call->open;
+    struct selector *selector = NULL;
+    struct worker *worker = NULL;
+
+    call->open = NULL;
+    if (open_selector(message, &selector) == 0 && (worker = registry_pick(call->service, selector)))
+        dispatch(core, call, worker, message, now_ns);
+    else
+        admission_return(core, call, message, &selector, now_ns);
+    selector_destroy(&selector);
 }

@@ -7,7 +7,7 @@ static bool is_orphan(const struct queue_entry *entry, void *arg)
     const struct call *call = container_of(entry, struct call, entry);
 
     return (core->draining || !(call->header.flags & MESH_WAIT)) &&
-           registry_capacity(call->service, queue_entry_selector(entry)) == 0;
+           !registry_serves(call->service, queue_entry_selector(entry));
 }
 
 /* The service may be gone afterwards: one that was only waited for is forgotten with its last call. */

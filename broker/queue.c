@@ -221,15 +221,11 @@ static void lane_free(struct queue_lane *lane)
 
 /* ---- the queue ------------------------------------------------------------------------------- */
 
-int queue_push(struct queue *queue, struct queue_entry *entry, struct selector **selector)
+static int insert(struct queue *queue, struct queue_entry *entry, struct selector **selector)
 {
     struct queue_tenant *tenant = entry->tenant;
-    struct queue_lane *lane = NULL;
+    struct queue_lane *lane = lane_find(tenant, *selector);
 
-    if (queue->count >= queue->limit || entry->bytes > queue->bytes_limit ||
-        queue->bytes > queue->bytes_limit - entry->bytes)
-        return -ENOSPC;
-    lane = lane_find(tenant, *selector);
     if (!lane)
         lane = lane_make(tenant, selector);
     if (!lane)
@@ -250,6 +246,20 @@ int queue_push(struct queue *queue, struct queue_entry *entry, struct selector *
     if (tenant->count++ == 0)
         ring_enter(queue, tenant);
     return 0;
+}
+
+int queue_push(struct queue *queue, struct queue_entry *entry, struct selector **selector)
+{
+    if (queue->count >= queue->limit || entry->bytes > queue->bytes_limit ||
+        queue->bytes > queue->bytes_limit - entry->bytes)
+        return -ENOSPC;
+    return insert(queue, entry, selector);
+}
+
+int queue_return(struct queue *queue, struct queue_entry *entry, struct selector **selector)
+{
+    entry->due_ns = INT64_MIN;
+    return insert(queue, entry, selector);
 }
 
 void queue_remove(struct queue *queue, struct queue_entry *entry)
@@ -361,4 +371,17 @@ struct queue_entry *queue_find(const struct queue *queue,
                 if (wanted(lane->heap[j], arg))
                     return lane->heap[j];
     return NULL;
+}
+
+size_t queue_wanting(const struct queue *queue, Dragoman__Mesh__V1__Label *const *labels,
+                     size_t n_labels)
+{
+    struct queue_tenant *tenant = queue->turn;
+    size_t n = 0;
+
+    for (size_t i = 0; i < queue->n_tenants; i++, tenant = tenant->after)
+        for (struct queue_lane *lane = tenant->lanes; lane; lane = lane->next)
+            if (selector_matches(lane->selector, labels, n_labels))
+                n += lane->count;
+    return n;
 }

@@ -56,6 +56,10 @@ void queue_tenant_charge(struct queue_tenant *tenant, int64_t held_ns);
  */
 int queue_push(struct queue *queue, struct queue_entry *entry, struct selector **selector);
 
+/** Put a call back that was taken, before all others of its tenant, however full the queue is.
+ *  @param selector  as for queue_push(). @return 0; -ENOMEM */
+int queue_return(struct queue *queue, struct queue_entry *entry, struct selector **selector);
+
 /** Who has to make room in a full queue for a call of this tenant: the last call of the tenant that has the
  *  most waiting, unless the newcomer's has as many. NULL: nobody, refuse the newcomer. */
 struct queue_entry *queue_victim(const struct queue *queue, const struct queue_tenant *newcomer);
@@ -71,6 +75,10 @@ const struct selector *queue_entry_selector(const struct queue_entry *entry);
 /** Waiting calls of the tenant that demand the same and are due before. */
 size_t queue_ahead(const struct queue_tenant *tenant, const struct selector *selector,
                    int64_t due_ns);
+
+/** Waiting calls that a worker with these labels may serve. */
+size_t queue_wanting(const struct queue *queue, Dragoman__Mesh__V1__Label *const *labels,
+                     size_t n_labels);
 
 /** Any entry that `wanted` says yes to; NULL: none. */
 struct queue_entry *queue_find(const struct queue *queue,

@@ -227,8 +227,8 @@ static const char *offer_fault(const mesh_register *offer)
 
     if (!fault)
         fault = labels_fault(offer);
-    if (!fault && (offer->capacity == 0 || offer->capacity > REGISTRY_CAPACITY_MAX))
-        fault = "capacity must be 1 to 65536";
+    if (!fault && offer->capacity > REGISTRY_CAPACITY_MAX)
+        fault = "capacity must be 0 to 65536";
     return fault;
 }
 
@@ -301,6 +301,7 @@ int registry_add(struct registry *registry, struct session *session, mesh_regist
     worker->offer = offer;
     worker->session = session;
     worker->capacity = offer->capacity;
+    worker->lends = offer->capacity_total > 0;
     worker->id = ++registry->next_id;
     worker->services = calloc(offer->n_services, sizeof(struct service *));
     if (!worker->services)
@@ -359,6 +360,17 @@ struct worker *registry_pick(const struct service *service, const struct selecto
             best = worker;
     }
     return best;
+}
+
+bool registry_serves(const struct service *service, const struct selector *selector)
+{
+    for (size_t i = 0; i < service->n_workers; i++) {
+        const mesh_register *offer = service->workers[i]->offer;
+
+        if (selector_matches(selector, offer->labels, offer->n_labels))
+            return true;
+    }
+    return false;
 }
 
 uint64_t registry_capacity(const struct service *service, const struct selector *selector)

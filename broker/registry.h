@@ -53,7 +53,9 @@ struct worker {
     size_t turn; /* which service's queue its next free slot looks at first */
     uint32_t capacity, running;
     bool draining;
+    bool lends;      /* it has other brokers: an OPEN may cross a CAPACITY and come back */
     int64_t used_ns; /* when it was last given a call */
+    int64_t told_ns; /* when it last heard unasked that calls wait */
     uint64_t n_ended;
     struct calls calls;
 };
@@ -96,7 +98,9 @@ void registry_remove(struct registry *registry, struct worker **worker);
 
 /** The least loaded worker with a free slot; of equal ones who has been idle longest. NULL: none. */
 struct worker *registry_pick(const struct service *service, const struct selector *selector);
-/** Calls at once that all matching workers together take; 0 when there is none. */
+/** Whether any worker would match. */
+bool registry_serves(const struct service *service, const struct selector *selector);
+/** Calls at once that all matching workers together take; 0 also while all is lent to other brokers. */
 uint64_t registry_capacity(const struct service *service, const struct selector *selector);
 
 #endif

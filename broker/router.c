@@ -3,20 +3,27 @@
 
 /* ---- the caller's frames --------------------------------------------------------------------- */
 
-/* A call that waits is one OPEN: what comes for it changes that. */
-static void change_waiting(struct broker_core *core, struct call *call,
-                           const struct mesh_header *header, int64_t now_ns)
+/* What comes for a call whose OPEN is still here changes that. */
+static void change_open(struct call *call, const struct mesh_header *header)
 {
     if (header->kind == MESH_CREDIT) {
         if (header->credit_messages > call->header.credit_messages)
             call->header.credit_messages = header->credit_messages;
         if (header->credit_bytes > call->header.credit_bytes)
             call->header.credit_bytes = header->credit_bytes;
-    } else if (header->flags & MESH_MESSAGE) {
-        call_fails(core, call, STATUS_INTERNAL, "a message was sent without credit", now_ns);
     } else {
         call->header.flags |= header->flags & MESH_END_SEND;
     }
+}
+
+/* A call that waits is one OPEN. */
+static void change_waiting(struct broker_core *core, struct call *call,
+                           const struct mesh_header *header, int64_t now_ns)
+{
+    if (header->flags & MESH_MESSAGE)
+        call_fails(core, call, STATUS_INTERNAL, "a message was sent without credit", now_ns);
+    else
+        change_open(call, header);
 }
 
 /* A frame for an id that is not alive: late, unless nobody has drawn that id yet. */
@@ -57,12 +64,23 @@ bool router_from_caller(struct broker_core *core, struct session *session,
     if (header->body_bytes > call->worker->session->max_message_bytes)
         return call_fails(core, call, STATUS_RESOURCE_EXHAUSTED,
                           "a message is larger than the worker takes", now_ns);
+    if (call->open && header->flags & MESH_MESSAGE)
+        call_drop_open(core, call); /* it is no longer the whole of the call */
+    else if (call->open)
+        change_open(call, header);
     header->call_id = call->id;
     core_pass(core, message, call->worker->session, header);
     return true;
 }
 
 /* ---- the worker's frames --------------------------------------------------------------------- */
+
+static void slot_freed(struct broker_core *core, struct worker *worker, int64_t now_ns)
+{
+    if (worker->draining && worker->running == 0)
+        core_send_kind(core, worker->session, MESH_DRAINED, 0);
+    router_fill(core, worker, now_ns);
+}
 
 /* END: the slot is free. Returns whether the message was taken. */
 static bool ended(struct broker_core *core, struct call *call, struct broker_message *message,
@@ -73,6 +91,10 @@ static bool ended(struct broker_core *core, struct call *call, struct broker_mes
     int64_t held_ns = now_ns - call->started_ns;
     bool pass = call->caller != NULL;
 
+    if (lease_bounced(core, call, header, now_ns)) {
+        slot_freed(core, worker, now_ns);
+        return false;
+    }
     if (pass) {
         header->call_id = call->caller_id;
         core_pass(core, message, call->caller, header);
@@ -84,9 +106,7 @@ static bool ended(struct broker_core *core, struct call *call, struct broker_mes
     worker->n_ended++;
     call_leave_worker(core, call);
     call_free(core, call);
-    if (worker->draining && worker->running == 0)
-        core_send_kind(core, worker->session, MESH_DRAINED, 0);
-    router_fill(core, worker, now_ns);
+    slot_freed(core, worker, now_ns);
     return pass;
 }
 

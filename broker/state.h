@@ -47,8 +47,9 @@ struct call {
     struct local *local;
     struct queue_entry entry;
     struct mesh_header header;   /* of OPEN, as the worker gets it */
-    struct broker_message *open; /* while it waits; then a copy, while it may be sent once more */
+    struct broker_message *open; /* while it waits; then a copy, while it may be sent again */
     int64_t deadline_ns, arrived_ns, started_ns;
+    unsigned n_bounced;      /* workers that had lent its slot elsewhere */
     struct mesh_timer timer; /* of the deadline */
 };
 
@@ -176,6 +177,9 @@ bool router_from_worker(struct broker_core *core, struct session *session,
 /* Let the call wait, or refuse it. Takes the message. */
 void admission_enqueue(struct broker_core *core, struct call *call, struct broker_message *message,
                        struct selector **selector, int64_t now_ns);
+/* Let a call wait that has been taken from the queue before, at its head. Takes the message. */
+void admission_return(struct broker_core *core, struct call *call, struct broker_message *message,
+                      struct selector **selector, int64_t now_ns);
 /* Nobody serves such a call. */
 struct verdict verdict_nobody(const struct service *service, const struct selector *selector);
 
@@ -186,8 +190,24 @@ void router_route(struct broker_core *core, struct call *call, struct broker_mes
                   struct selector **selector, int64_t now_ns);
 /* Once more, by another worker: its own is gone. @return false: it must not */
 bool dispatch_again(struct broker_core *core, struct call *call, int64_t now_ns);
+/* Take a call that no answer has begun to from its worker. @return false: its OPEN was not kept */
+bool dispatch_take_back(struct broker_core *core, struct call *call);
+/* Such a call goes to another worker, or to the head of its queue. */
+void dispatch_return(struct broker_core *core, struct call *call, int64_t now_ns);
 /* Give waiting calls to a worker's free slots. */
 void router_fill(struct broker_core *core, struct worker *worker, int64_t now_ns);
+
+/* ---- lease.c: workers that lend slots to several brokers ---- */
+
+/* Calls that wait for such a worker. */
+uint32_t lease_demand(const struct worker *worker);
+/* A call waits: when all who could serve it have lent their slots elsewhere, tell them. */
+void lease_wanted(struct broker_core *core, const struct service *service,
+                  const struct selector *selector, int64_t now_ns);
+/* An END that says that the call's slot was lent elsewhere meanwhile. @return whether it was one, and the
+ * call waits or runs again */
+bool lease_bounced(struct broker_core *core, struct call *call, const struct mesh_header *end,
+                   int64_t now_ns);
 
 /* ---- orphan.c ---- */
 

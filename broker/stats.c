@@ -97,6 +97,15 @@ void stats_retried(void)
                1);
 }
 
+void stats_bounced(void)
+{
+    metric_add(metrics_counter("dragoman_broker_bounced_total",
+                               "Calls that came back from workers who had lent their slot to "
+                               "another broker.",
+                               NULL),
+               1);
+}
+
 void stats_worker_lost(void)
 {
     metric_add(metrics_counter("dragoman_broker_workers_lost_total",

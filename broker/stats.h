@@ -24,6 +24,7 @@ void stats_levels(struct service_metrics *metrics, size_t queued, size_t queued_
 void stats_dropped(const char *why);
 void stats_protocol_error(void);
 void stats_retried(void);
+void stats_bounced(void);
 void stats_worker_lost(void);
 void stats_sessions(size_t front, size_t back);
 

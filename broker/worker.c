@@ -3,7 +3,6 @@
 #include "broker/stats.h"
 
 #define REGISTER_MAX ((size_t)1 << 20)
-#define CAPACITY_PAUSED 0
 
 void worker_register(struct broker_core *core, struct session *session, struct mesh_frame *frame)
 {
@@ -38,10 +37,9 @@ void worker_capacity(struct broker_core *core, struct session *session, uint32_t
         return;
     }
     session->worker->capacity = capacity;
+    session->worker->lends = true;
     core->registry.version++;
     core->levels_stale = true;
-    if (capacity == CAPACITY_PAUSED)
-        router_orphans(core, session->worker, core->now_ns);
     router_fill(core, session->worker, core->now_ns);
 }
 

@@ -225,8 +225,8 @@ static size_t read_labels(const char *text, label **out)
     return n;
 }
 
-void puppet_worker(struct puppet *puppet, uint32_t peer, const char *service, uint32_t capacity,
-                   const char *labels)
+static void register_worker(struct puppet *puppet, uint32_t peer, const char *service,
+                            uint32_t capacity, uint32_t total, const char *labels)
 {
     Dragoman__Mesh__V1__Register offer = DRAGOMAN__MESH__V1__REGISTER__INIT;
     Dragoman__Mesh__V1__ServiceOffer one = DRAGOMAN__MESH__V1__SERVICE_OFFER__INIT;
@@ -241,12 +241,25 @@ void puppet_worker(struct puppet *puppet, uint32_t peer, const char *service, ui
     offer.services = services;
     offer.n_services = 1;
     offer.capacity = capacity;
+    offer.capacity_total = total;
     offer.labels = listed;
     offer.n_labels = read_labels(labels, listed);
     puppet_hello(puppet, BROKER_BACK, peer);
     puppet_take(puppet, BROKER_BACK, peer, MESH_WELCOME);
     puppet_send(puppet, BROKER_BACK, peer, &header, NULL, &offer.base);
     puppet_take(puppet, BROKER_BACK, peer, MESH_REGISTERED);
+}
+
+void puppet_worker(struct puppet *puppet, uint32_t peer, const char *service, uint32_t capacity,
+                   const char *labels)
+{
+    register_worker(puppet, peer, service, capacity, 0, labels);
+}
+
+void puppet_worker_of(struct puppet *puppet, uint32_t peer, const char *service, uint32_t capacity,
+                      uint32_t total)
+{
+    register_worker(puppet, peer, service, capacity, total, NULL);
 }
 
 void puppet_open(struct puppet *puppet, uint32_t peer, uint64_t id, struct opening opening)

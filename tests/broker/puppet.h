@@ -48,6 +48,9 @@ void puppet_hello(struct puppet *puppet, enum broker_side side, uint32_t peer);
 /** HELLO and REGISTER; labels as "pair=en-pt voice=a|b", or NULL. Takes WELCOME and REGISTERED. */
 void puppet_worker(struct puppet *puppet, uint32_t peer, const char *service, uint32_t capacity,
                    const char *labels);
+/** The same for one that shares so many slots out among its brokers. */
+void puppet_worker_of(struct puppet *puppet, uint32_t peer, const char *service, uint32_t capacity,
+                      uint32_t total);
 /** HELLO; takes WELCOME. */
 void puppet_caller(struct puppet *puppet, uint32_t peer);
 

@@ -27,6 +27,8 @@
 #define RUNNING_MAX 16 /* of one worker */
 #define QUEUE_LIMIT 6
 #define QUEUE_BYTES 60000
+#define CALL_BYTES_MAX 31000
+#define RETURNED_MAX (WORKERS * 4) /* waiting calls that a slot was lent away from */
 #define BEAT_MS 100
 #define MS ((int64_t)1000000)
 
@@ -81,7 +83,8 @@ static struct {
     struct peer peers[PEERS];
     struct sim_call calls[CALLS_MAX];
     size_t n_calls;
-    uint64_t n_ends, n_ok, n_runs; /* over all schedules: that something happens at all */
+    uint64_t n_ends, n_ok, n_runs,
+        n_bounced; /* over all schedules: that something happens at all */
 } sim;
 
 static const char *const PAIRS[] = {"en-pt", "pt-en", "en-es"};
@@ -159,8 +162,8 @@ static void check_core(void)
         held += worker->running;
     for (const struct service *service = sim.core->registry.first; service;
          service = service->next) {
-        check(service->queue.count <= QUEUE_LIMIT);
-        check(service->queue.bytes <= QUEUE_BYTES);
+        check(service->queue.count <= QUEUE_LIMIT + RETURNED_MAX);
+        check(service->queue.bytes <= QUEUE_BYTES + RETURNED_MAX * CALL_BYTES_MAX);
         held -= service->n_running;
     }
     check(held == 0);
@@ -284,7 +287,8 @@ static void send_register(struct peer *peer)
     char *methods[] = {(char *)"Say"};
     char *values[1];
 
-    peer->capacity = (uint32_t)below(4) + 1;
+    peer->capacity = (uint32_t)below(5); /* 0: lent to another broker */
+    offer.capacity_total = chance(50) ? 4 : 0;
     peer->greatest_capacity = peer->capacity;
     peer->pair = PAIRS[below(3)];
     values[0] = (char *)peer->pair;
@@ -512,6 +516,16 @@ static void worker_takes(struct peer *peer, const struct mesh_frame *frame)
     check(!(peer->n_running >= peer->greatest_capacity));
     check(header->timeout_ns >= 0);
     check_selector(peer, frame);
+    if (peer->n_running >= peer->capacity) { /* lent elsewhere while it was on its way */
+        struct mesh_header bounce = {.kind = MESH_END,
+                                     .flags = MESH_UNPROCESSED,
+                                     .call_id = header->call_id,
+                                     .status = STATUS_RESOURCE_EXHAUSTED};
+
+        sim.n_bounced++;
+        send_built(peer, &bounce, NULL, NULL);
+        return;
+    }
     peer->running[peer->n_running++] = (struct sim_running){
         .id = header->call_id, .token = token, .stream = !(header->flags & MESH_END_SEND)};
     sim.n_runs++;
@@ -706,6 +720,23 @@ static void wake_or_cut(void)
     pass_time(5 * BEAT_MS);
 }
 
+/* Whoever had lent all its slots takes one back. */
+static void lend_no_more(void)
+{
+    struct mesh_header capacity = {.kind = MESH_CAPACITY, .credit_messages = 1};
+
+    for (size_t i = 0; i < PEERS; i++) {
+        struct peer *peer = &sim.peers[i];
+
+        if (peer->connected && peer->side == BROKER_BACK && peer->capacity == 0) {
+            peer->capacity = 1;
+            if (peer->greatest_capacity == 0)
+                peer->greatest_capacity = 1;
+            send_built(peer, &capacity, NULL, NULL);
+        }
+    }
+}
+
 static void settle(void)
 {
     for (int round = 0; round < 200; round++) {
@@ -745,6 +776,7 @@ static void cancel_the_rest(void)
 static void finish(void)
 {
     wake_or_cut();
+    lend_no_more();
     settle();
     pass_time(300);
     settle();
@@ -810,11 +842,14 @@ static void invariants_hold(void **state)
     }
     for (uint64_t seed = 1; seed <= n; seed++)
         run_schedule(seed);
-    print_message("%llu schedules: %llu calls ran, %llu ended, %llu with OK\n",
+    print_message("%llu schedules: %llu calls ran, %llu ended, %llu with OK, "
+                  "%llu came back\n",
                   (unsigned long long)n, (unsigned long long)sim.n_runs,
-                  (unsigned long long)sim.n_ends, (unsigned long long)sim.n_ok);
+                  (unsigned long long)sim.n_ends, (unsigned long long)sim.n_ok,
+                  (unsigned long long)sim.n_bounced);
     assert_true(sim.n_ok > n); /* the schedules are not empty */
     assert_true(sim.n_ends > 2 * sim.n_ok);
+    assert_true(sim.n_bounced > n / 10);
 }
 
 int main(void)
