@@ -390,7 +390,8 @@ bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
         say_hello(link);
     if (link->socket)
         receive(link); /* what came before the cut still counts */
-    if (cut && link->state >= LINK_GREETING)
+    if (cut &&
+        link->socket) /* also one that fell before HELLO: libzmq would try again each 50 ms */
         lose(link, "the connection was closed");
     if (link->broken[0])
         lose_broken(link);

@@ -9,6 +9,8 @@
 
 static const struct interop_case *const suites[] = {
     core_cases,
+    flow_cases,
+    session_cases,
 };
 
 static const struct transport *find_transport(const char *name)
@@ -25,6 +27,8 @@ static bool fits(const struct interop_case *one, const struct transport *transpo
 {
     if (wanted && strcmp(one->name, wanted) != 0)
         return false;
+    if (one->flags & ONCE)
+        return strcmp(transport->name, "broker-tcp") == 0;
     return transport->back || !(one->flags & BROKERED);
 }
 

@@ -27,6 +27,7 @@ enum {
     BARE = 1,     /* no worker yet */
     BROKERED = 2, /* means nothing without a broker */
     BEATS = 4,    /* a heartbeat each 100 ms */
+    ONCE = 8,     /* the same over any transport: over broker-tcp only */
 };
 
 struct interop_case {
