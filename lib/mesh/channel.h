@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "mesh/interceptor.h"
 #include "mesh/metadata.h"
+#include "mesh/retry.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -20,22 +21,27 @@ struct mesh_channel;
 struct mesh_stream;
 
 struct mesh_channel_options {
-    const char *endpoint; /* "tcp://host:5601", "ipc:///run/dragoman/broker", "inproc://broker" */
-    const char *name;     /* for people: "gateway" */
-    void *context; /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
+    /* "tcp://host:5601", "ipc:///run/dragoman/broker", "inproc://broker"; or up to eight brokers, "tcp://a:5601,tcp://b:5601":
+     * it is connected to all, and calls go to those that stand. */
+    const char *endpoint;
+    const char *name; /* for people: "gateway" */
+    void *context;    /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
     size_t max_message_bytes; /* 0: 32 MiB */
     uint32_t heartbeat_ms;    /* 0: the peer's wish */
     /* (n_interceptors) run around every call, in this order; borrowed until destroy. */
     const struct mesh_interceptor *const *interceptors;
     size_t n_interceptors;
+    const struct mesh_retry_options
+        *retry; /* for calls marked idempotent; copied; NULL: defaults */
 };
 
 /** @return 0 (not yet connected: calls wait or fail as their options say); -EINVAL for an endpoint that leads
- *  nowhere, inproc:// without a context to share among them, too many interceptors; -ENOMEM */
+ *  nowhere, inproc:// without a context to share among them, too many interceptors or endpoints, a retry policy out of
+ *  range; -ENOMEM */
 int mesh_channel_create(const struct mesh_channel_options *options, struct mesh_channel **out);
 /** Ends all its calls CANCELLED. Streams must be destroyed before. */
 void mesh_channel_destroy(struct mesh_channel **channel);
-/** Whether a session with the peer stands at this moment. */
+/** Whether a session with a peer that takes calls stands at this moment. */
 bool mesh_channel_connected(const struct mesh_channel *channel);
 
 struct mesh_call_options {
@@ -44,7 +50,7 @@ struct mesh_call_options {
     const char *tenant;   /* whose share of the queue pays; NULL: the default tenant */
     const struct mesh_metadata *metadata; /* copied */
     bool wait_for_ready;  /* wait for a worker until the deadline instead of UNAVAILABLE at once */
-    bool idempotent;      /* may be sent again when its worker dies */
+    bool idempotent;      /* may run twice: tried again when a worker, broker or connection dies */
     bool compress;        /* try lz4 on large messages (text; audio does not shrink) */
     const char *trace_id; /* 32 hex digits; NULL: the channel draws one */
 };

@@ -22,6 +22,17 @@ static void count_attempt(void *context, void **state, struct mesh_intercepted *
     metric_add(call->method->started, 1);
 }
 
+static void count_attempt_end(void *context, void **state, const struct mesh_intercepted *call,
+                              const struct status *status, enum mesh_attempt_next next,
+                              int64_t delay_ms)
+{
+    (void)context;
+    (void)state;
+    (void)status;
+    if (next != MESH_LAST)
+        mesh_method_again((struct mesh_method *)call->method, next == MESH_RETRY, delay_ms);
+}
+
 static void count_end(void *context, void **state, const struct mesh_intercepted *call,
                       const struct status *status, int64_t now_ns)
 {
@@ -34,6 +45,7 @@ const struct mesh_interceptor mesh_metrics_interceptor = {
     .name = "metrics",
     .start = count_start,
     .attempt = count_attempt,
+    .attempt_end = count_attempt_end,
     .end = count_end,
 };
 
@@ -78,13 +90,13 @@ void mesh_intercept_attempt(const struct mesh_interceptors *interceptors, void *
 /* What was begun last ends first, so that spans nest. */
 void mesh_intercept_attempt_end(const struct mesh_interceptors *interceptors, void **states,
                                 const struct mesh_intercepted *call, const struct status *status,
-                                bool last, int64_t delay_ms)
+                                enum mesh_attempt_next next, int64_t delay_ms)
 {
     for (size_t i = interceptors->n; i-- > 0;) {
         const struct mesh_interceptor *one = interceptors->list[i];
 
         if (one->attempt_end)
-            one->attempt_end(one->context, &states[i], call, status, last, delay_ms);
+            one->attempt_end(one->context, &states[i], call, status, next, delay_ms);
     }
 }
 

@@ -25,6 +25,9 @@
 /** From whom to whom a message goes, seen from the side that says so. */
 enum mesh_direction { MESH_OUTBOUND, MESH_INBOUND };
 
+/** What comes after a try: nothing; a retry, after a delay; the same try somewhere else, as no handler saw it. */
+enum mesh_attempt_next { MESH_LAST, MESH_RETRY, MESH_RESEND };
+
 /** A call as its interceptors see it. */
 struct mesh_intercepted {
     const struct mesh_method *method; /* path, side (MESH_CALLER, MESH_ANSWERER); lives for ever */
@@ -57,9 +60,9 @@ struct mesh_interceptor {
                   struct status *refusal);
     /** A caller's: try number call->attempt is about to be sent. */
     void (*attempt)(void *context, void **state, struct mesh_intercepted *call);
-    /** A caller's: that try ended so; another follows after delay_ms unless `last`. */
+    /** A caller's: that try ended so. @param delay_ms  until a MESH_RETRY */
     void (*attempt_end)(void *context, void **state, const struct mesh_intercepted *call,
-                        const struct status *status, bool last, int64_t delay_ms);
+                        const struct status *status, enum mesh_attempt_next next, int64_t delay_ms);
     /** A message was taken for sending, or has arrived: its bytes before compression. */
     void (*message)(void *context, void **state, const struct mesh_intercepted *call,
                     enum mesh_direction direction, size_t bytes);
@@ -94,7 +97,7 @@ void mesh_intercept_attempt(const struct mesh_interceptors *interceptors, void *
                             struct mesh_intercepted *call);
 void mesh_intercept_attempt_end(const struct mesh_interceptors *interceptors, void **states,
                                 const struct mesh_intercepted *call, const struct status *status,
-                                bool last, int64_t delay_ms);
+                                enum mesh_attempt_next next, int64_t delay_ms);
 void mesh_intercept_message(const struct mesh_interceptors *interceptors, void **states,
                             const struct mesh_intercepted *call, enum mesh_direction direction,
                             size_t bytes);

@@ -178,6 +178,20 @@ static void say_hello(struct mesh_link *link)
 
 /* ---- and ends -------------------------------------------------------------------------------- */
 
+/* Calls that never left. */
+static void report_unsent(struct mesh_link *link)
+{
+    struct mesh_frame frame;
+
+    if (!link->handler->unsent)
+        return;
+    for (struct mesh_message *message = link->overflow.first; message; message = message->next) {
+        mesh_message_frame(message, &frame);
+        if (frame.header.kind == MESH_OPEN)
+            link->handler->unsent(link->arg, frame.header.call_id);
+    }
+}
+
 static void lose(struct mesh_link *link, const char *why)
 {
     bool was_up = link->state == LINK_UP;
@@ -185,6 +199,7 @@ static void lose(struct mesh_link *link, const char *why)
 
     if (link->state == LINK_IDLE)
         return;
+    report_unsent(link);
     close_socket(link, PARTING_MS);
     if (stood) /* one that says GOAWAY or ERROR each time is not asked each time at once */
         link->backoff_ms = BACKOFF_MIN_MS;

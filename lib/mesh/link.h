@@ -26,6 +26,8 @@ struct mesh_link_handler {
     /** The session is over, or the peer asked for no new calls (`going`: it still stands). */
     void (*down)(void *arg, const char *why);
     void (*going)(void *arg);
+    /** Before `down`: this OPEN was given to mesh_link_send() and never to a socket. NULL: not asked. */
+    void (*unsent)(void *arg, uint64_t call_id);
     /** A frame for the owner, who takes the message. */
     void (*frame)(void *arg, struct mesh_message *message, const struct mesh_frame *frame);
 };

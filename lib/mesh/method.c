@@ -98,6 +98,24 @@ void mesh_ignored_frame(void)
                1);
 }
 
+/* Rare: no need to remember the series. */
+void mesh_method_again(struct mesh_method *method, bool retry, int64_t delay_ms)
+{
+    char labels[256];
+
+    snprintf(labels, sizeof(labels), "grpc_method=\"%s\"", method->path + 1);
+    if (!retry) {
+        metric_add(metrics_counter("grpc_client_call_transparent_retries_total",
+                                   "Calls sent again that no handler had seen", labels),
+                   1);
+        return;
+    }
+    metric_add(metrics_counter("grpc_client_call_retries_total", "Calls tried again", labels), 1);
+    metric_observe(metrics_histogram("grpc_client_call_retry_delay_seconds",
+                                     "Time that calls waited to be tried again", labels),
+                   (double)delay_ms / 1e3);
+}
+
 void mesh_method_ended(struct mesh_method *method, enum status_code code, int64_t begun_ns,
                        int64_t now_ns)
 {

@@ -10,6 +10,7 @@
 #include "base/status.h"
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,9 @@ struct mesh_method *mesh_method_of(const ProtobufCServiceDescriptor *service,
 
 /** Count a frame of a kind that is not known here. */
 void mesh_ignored_frame(void);
+
+/** Count a call that is sent again: tried again after delay_ms, or sent elsewhere as no handler has seen it. */
+void mesh_method_again(struct mesh_method *method, bool retry, int64_t delay_ms);
 
 /** Count a call that has ended, begun_ns on the monotonic clock. Thread-safe. */
 void mesh_method_ended(struct mesh_method *method, enum status_code code, int64_t begun_ns,

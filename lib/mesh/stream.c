@@ -168,6 +168,7 @@ static int stream_create(struct mesh_channel *channel, const ProtobufCServiceDes
     zmq_msg_init(&stream->open.first);
     stream->channel = channel;
     stream->wait_for_ready = options->wait_for_ready;
+    stream->idempotent = options->idempotent;
     stream->compress = options->compress;
     stream->method = mesh_method_of(service, descriptor, MESH_CALLER);
     err = stream->method ? prepare(stream, options, request) : -ENOMEM;
@@ -215,14 +216,14 @@ void mesh_stream_attempt(struct mesh_stream *stream)
                            &stream->seen);
 }
 
-void mesh_stream_attempt_end(struct mesh_stream *stream, const struct status *status, bool last,
-                             int64_t delay_ms)
+void mesh_stream_attempt_end(struct mesh_stream *stream, const struct status *status,
+                             enum mesh_attempt_next next, int64_t delay_ms)
 {
     if (!stream->attempting)
         return;
     stream->attempting = false;
     mesh_intercept_attempt_end(mesh_channel_interceptors(stream->channel), stream->states,
-                               &stream->seen, status, last, delay_ms);
+                               &stream->seen, status, next, delay_ms);
 }
 
 bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bool drop_unread)
@@ -239,7 +240,7 @@ bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bo
             stream->status_message = strdup(status->message); /* without memory there is none */
         if (drop_unread)
             mesh_flow_drop_unread(&stream->flow);
-        mesh_stream_attempt_end(stream, status, true, 0);
+        mesh_stream_attempt_end(stream, status, MESH_LAST, 0);
         mesh_intercept_end(mesh_channel_interceptors(stream->channel), stream->states,
                            &stream->seen, stream->n_started, status, clock_now_ns());
         pthread_cond_broadcast(&stream->changed);
@@ -403,6 +404,7 @@ static int claim_write(struct mesh_stream *stream, size_t size, int wait_ms, boo
         err = -EPIPE;
     if (err == 0) {
         stream->open_posted = true; /* by whoever claimed it, shortly */
+        stream->committed |= !*on_open;
         *seq = mesh_flow_sent(&stream->flow, !*on_open, size);
         mesh_intercept_message(mesh_channel_interceptors(stream->channel), stream->states,
                                &stream->seen, MESH_OUTBOUND, size);

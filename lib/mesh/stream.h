@@ -32,22 +32,32 @@ struct stream_send {
     struct mesh_message message;
 };
 
-enum stream_place { PLACE_NONE, PLACE_WAITING, PLACE_OPEN, PLACE_GONE };
+enum stream_place { PLACE_NONE, PLACE_WAITING, PLACE_OPEN, PLACE_DELAYED, PLACE_GONE };
+
+struct mesh_session;
 
 struct mesh_stream {
     struct mesh_channel *channel;
     struct mesh_method *method;
     atomic_int refs;
     int64_t deadline_ns;
-    bool wait_for_ready, compress;
+    bool wait_for_ready, idempotent, compress;
     mesh_unary_done *done; /* of mesh_unary_start(); else NULL */
     void *done_arg;
 
     /* The channel's thread alone. */
     enum stream_place place;
+    struct mesh_session *session; /* of PLACE_OPEN */
     uint64_t id;
-    bool end_sent; /* END_SEND went with OPEN */
-    struct mesh_timer timer;
+    bool end_sent;           /* END_SEND went with OPEN */
+    bool sent;               /* OPEN has been, once at least */
+    bool unwritten;          /* and the last time in vain */
+    bool accepted;           /* by a worker */
+    unsigned tried;          /* a bit for each session that has had it */
+    uint32_t resends;        /* beside the attempts that count */
+    size_t kept_bytes;       /* of the OPEN, which stays to be sent again; 0: it does not */
+    struct mesh_timer timer; /* the deadline */
+    struct mesh_timer again; /* when to try again */
     struct mesh_stream *next_waiting, *previous_waiting;
 
     struct stream_post open_post, credit_post, cancel_post;
@@ -57,6 +67,7 @@ struct mesh_stream {
     pthread_cond_t changed;
     bool open_posted, credit_posted, cancel_posted;
     bool over;
+    bool committed; /* an answer has begun, or a second message has left: no other try */
     struct mesh_flow flow;
     enum status_code code; /* how, when over; apart, so that a call stays small: */
     uint32_t retry_delay_ms;
@@ -83,8 +94,8 @@ bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bo
 
 /** A try is about to be sent, or has ended; under the lock. */
 void mesh_stream_attempt(struct mesh_stream *stream);
-void mesh_stream_attempt_end(struct mesh_stream *stream, const struct status *status, bool last,
-                             int64_t delay_ms);
+void mesh_stream_attempt_end(struct mesh_stream *stream, const struct status *status,
+                             enum mesh_attempt_next next, int64_t delay_ms);
 
 /** A response out of an ended unary call; sets INTERNAL for a call that ended well without one. */
 ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status *status);

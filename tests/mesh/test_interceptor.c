@@ -58,12 +58,15 @@ static void on_attempt(void *context, void **state, struct mesh_intercepted *cal
 }
 
 static void on_attempt_end(void *context, void **state, const struct mesh_intercepted *call,
-                           const struct status *status, bool last, int64_t delay_ms)
+                           const struct status *status, enum mesh_attempt_next next,
+                           int64_t delay_ms)
 {
     assert_ptr_equal(*state, context);
-    assert_true(last || delay_ms >= 0);
+    assert_true(delay_ms >= 0);
     note(context, "attempt_end %u %s%s", call->attempt, status_name(status->code),
-         last ? "" : ", again");
+         next == MESH_LAST    ? ""
+         : next == MESH_RETRY ? ", retry"
+                              : ", resend");
 }
 
 static void on_message(void *context, void **state, const struct mesh_intercepted *call,
