@@ -1,3 +1,4 @@
+#include "broker/reflect.h"
 #include "broker/state.h"
 
 #include <stdlib.h>
@@ -13,22 +14,24 @@ typedef Dragoman__Mesh__V1__DirectoryRequest directory_request;
 typedef Dragoman__Mesh__V1__DirectoryResponse directory_response;
 typedef Dragoman__Mesh__V1__HealthCheckRequest health_request;
 typedef Dragoman__Mesh__V1__HealthCheckResponse health_response;
+typedef Dragoman__Mesh__V1__ReflectionListResponse list_response;
+typedef Dragoman__Mesh__V1__DescribeRequest describe_request;
+typedef Dragoman__Mesh__V1__DescribeResponse describe_response;
 typedef Dragoman__Mesh__V1__ServiceState service_state;
 typedef Dragoman__Mesh__V1__WorkerState worker_state;
 
-enum method { CHECK, HEALTH_WATCH, LIST, DIRECTORY_WATCH, N_METHODS };
-
-static const char *const PATHS[N_METHODS] = {
-    [CHECK] = "/" REGISTRY_HEALTH "/Check",
-    [HEALTH_WATCH] = "/" REGISTRY_HEALTH "/Watch",
-    [LIST] = "/" REGISTRY_DIRECTORY "/List",
-    [DIRECTORY_WATCH] = "/" REGISTRY_DIRECTORY "/Watch",
+struct method {
+    const char *path;
+    const ProtobufCMessageDescriptor *request;
+    void (*tell)(struct broker_core *core, struct local *local);
+    bool watches;   /* a stream: told again when it changes */
+    bool of_health; /* which changes only with the registry, not with each call */
 };
 
 struct local {
     LIST_ENTRY(local) link;
     struct call *call;
-    enum method method;
+    const struct method *method;
     ProtobufCMessage *request;
     bool watching;
     bool behind; /* something is to be told, without credit */
@@ -39,8 +42,12 @@ struct local {
 
 bool local_serves(const char *service, size_t size)
 {
-    return (size == strlen(REGISTRY_HEALTH) && memcmp(service, REGISTRY_HEALTH, size) == 0) ||
-           (size == strlen(REGISTRY_DIRECTORY) && memcmp(service, REGISTRY_DIRECTORY, size) == 0);
+    static const char *const names[] = {REGISTRY_HEALTH, REGISTRY_DIRECTORY, REGISTRY_REFLECTION};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (size == strlen(names[i]) && memcmp(service, names[i], size) == 0)
+            return true;
+    return false;
 }
 
 /* ---- health ---------------------------------------------------------------------------------- */
@@ -241,22 +248,49 @@ static void tell_directory(struct broker_core *core, struct local *local)
     directory_free(&response);
 }
 
-static void tell_either(struct broker_core *core, struct local *local)
+static void tell_services(struct broker_core *core, struct local *local)
 {
-    if (local->method == CHECK || local->method == HEALTH_WATCH)
-        tell_health(core, local);
-    else
-        tell_directory(core, local);
+    list_response response;
+
+    reflect_list(core, &response);
+    tell(core, local, &response.base);
+    free(response.services);
 }
+
+static void tell_description(struct broker_core *core, struct local *local)
+{
+    describe_response response = DRAGOMAN__MESH__V1__DESCRIBE_RESPONSE__INIT;
+    uint8_t *made = NULL;
+    const char *why = reflect_describe(core, ((describe_request *)local->request)->symbol,
+                                       &response.descriptor_set, &made);
+
+    if (why)
+        fail(core, local->call, STATUS_NOT_FOUND, why);
+    else
+        tell(core, local, &response.base);
+    free(made);
+}
+
+static const struct method METHODS[] = {
+    {"/" REGISTRY_HEALTH "/Check", &dragoman__mesh__v1__health_check_request__descriptor,
+     tell_health, .of_health = true},
+    {"/" REGISTRY_HEALTH "/Watch", &dragoman__mesh__v1__health_check_request__descriptor,
+     tell_health, .watches = true, .of_health = true},
+    {"/" REGISTRY_DIRECTORY "/List", &dragoman__mesh__v1__directory_request__descriptor,
+     tell_directory, .watches = false},
+    {"/" REGISTRY_DIRECTORY "/Watch", &dragoman__mesh__v1__directory_request__descriptor,
+     tell_directory, .watches = true},
+    {"/" REGISTRY_REFLECTION "/List", &dragoman__mesh__v1__reflection_list_request__descriptor,
+     tell_services, .watches = false},
+    {"/" REGISTRY_REFLECTION "/Describe", &dragoman__mesh__v1__describe_request__descriptor,
+     tell_description, .watches = false},
+};
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
 static bool read_request(struct broker_core *core, struct local *local, struct mesh_frame *frame)
 {
-    const ProtobufCMessageDescriptor *type =
-        local->method == CHECK || local->method == HEALTH_WATCH
-            ? &dragoman__mesh__v1__health_check_request__descriptor
-            : &dragoman__mesh__v1__directory_request__descriptor;
+    const ProtobufCMessageDescriptor *type = local->method->request;
 
     if (!(frame->header.flags & MESH_MESSAGE))
         return true;
@@ -273,9 +307,9 @@ static void run(struct broker_core *core, struct local *local)
         fail(core, local->call, STATUS_INTERNAL, "the request is missing");
         return;
     }
-    local->watching = local->method == HEALTH_WATCH || local->method == DIRECTORY_WATCH;
+    local->watching = local->method->watches;
     core->n_watching += local->watching;
-    tell_either(core, local);
+    local->method->tell(core, local);
 }
 
 static void ask_for_request(struct broker_core *core, const struct local *local)
@@ -290,14 +324,20 @@ static void ask_for_request(struct broker_core *core, const struct local *local)
     core_send(core, local->call->caller, &header, NULL, NULL, false);
 }
 
+static const struct method *method_find(const char *path)
+{
+    for (size_t i = 0; i < sizeof(METHODS) / sizeof(METHODS[0]); i++)
+        if (strcmp(METHODS[i].path, path) == 0)
+            return &METHODS[i];
+    return NULL;
+}
+
 static struct local *local_create(struct broker_core *core, struct call *call, const char *path)
 {
     struct local *local = NULL;
-    int method = 0;
+    const struct method *method = method_find(path);
 
-    while (method < N_METHODS && strcmp(PATHS[method], path) != 0)
-        method++;
-    if (method == N_METHODS) {
+    if (!method) {
         fail(core, call, STATUS_UNIMPLEMENTED, "the broker has no such method");
         return NULL;
     }
@@ -308,7 +348,7 @@ static struct local *local_create(struct broker_core *core, struct call *call, c
         return NULL;
     }
     local->call = call;
-    local->method = (enum method)method;
+    local->method = method;
     local->told = -1;
     LIST_INSERT_HEAD(&core->locals, local, link);
     core->n_locals++;
@@ -350,7 +390,7 @@ void local_frame(struct broker_core *core, struct call *call, struct mesh_frame 
         if (header->credit_bytes > call->header.credit_bytes)
             call->header.credit_bytes = header->credit_bytes;
         if (local->behind)
-            tell_either(core, local);
+            local->method->tell(core, local);
         return;
     }
     if (local->watching) {
@@ -401,7 +441,7 @@ void local_push(struct broker_core *core, int64_t now_ns)
     core->pushed_activity = activity;
     for (local = LIST_FIRST(&core->locals); local; local = next) {
         next = LIST_NEXT(local, link);
-        if (local->watching && (local->method == HEALTH_WATCH ? changed : active))
-            tell_either(core, local);
+        if (local->watching && (local->method->of_health ? changed : active))
+            local->method->tell(core, local);
     }
 }

@@ -1,5 +1,6 @@
 #include "broker/registry.h"
 
+#include "broker/reflect.h"
 #include "broker/stats.h"
 
 #include <errno.h>
@@ -54,6 +55,7 @@ static void service_free(struct service *service)
     for (size_t i = 0; i < service->n_methods; i++)
         free(service->methods[i]);
     free(service->methods);
+    free(service->descriptor_set.data);
     free(service->workers);
     free(service->metrics);
     queue_fini(&service->queue);
@@ -199,7 +201,8 @@ static const char *labels_fault(const mesh_register *offer)
 
 static bool brokers_own(const char *service)
 {
-    return strcmp(service, REGISTRY_HEALTH) == 0 || strcmp(service, REGISTRY_DIRECTORY) == 0;
+    return strcmp(service, REGISTRY_HEALTH) == 0 || strcmp(service, REGISTRY_DIRECTORY) == 0 ||
+           strcmp(service, REGISTRY_REFLECTION) == 0;
 }
 
 static const char *services_fault(const mesh_register *offer)
@@ -268,7 +271,7 @@ static bool worker_has(const struct worker *worker, const struct service *servic
 }
 
 static int service_join(struct registry *registry, struct worker *worker,
-                        const Dragoman__Mesh__V1__ServiceOffer *offer)
+                        Dragoman__Mesh__V1__ServiceOffer *offer)
 {
     size_t size = strlen(offer->name);
     struct service *service = registry_find(registry, offer->name, size);
@@ -276,6 +279,8 @@ static int service_join(struct registry *registry, struct worker *worker,
 
     for (size_t i = 0; err == 0 && i < offer->n_methods; i++)
         err = method_add(registry, service, offer->methods[i]);
+    if (err == 0)
+        reflect_keep(service, offer);
     if (err < 0 || worker_has(worker, service))
         return err;
     err = service_enlist(service, worker);

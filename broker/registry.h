@@ -17,6 +17,7 @@
 #define REGISTRY_CAPACITY_MAX 65536               /* calls at once, one worker */
 #define REGISTRY_HEALTH "dragoman.mesh.v1.Health" /* answered by the broker, never registered */
 #define REGISTRY_DIRECTORY "dragoman.mesh.v1.Directory"
+#define REGISTRY_REFLECTION "dragoman.mesh.v1.Reflection"
 
 typedef Dragoman__Mesh__V1__Register mesh_register;
 
@@ -36,6 +37,7 @@ struct service {
     size_t n_workers, room;
     char **methods; /* (n_methods) all that were ever offered */
     size_t n_methods;
+    ProtobufCBinaryData descriptor_set; /* what Reflection says of it; empty: nothing */
     struct queue queue;
     uint64_t n_running, n_started, n_failed;
     uint64_t n_held; /* calls that held_ns is the average of */

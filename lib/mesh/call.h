@@ -20,7 +20,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum health_role { HEALTH_NONE, HEALTH_CHECK, HEALTH_WATCH };
+struct mesh_frame;
 
 struct server_method {
     struct server_method *next; /* of the same bucket */
@@ -28,7 +28,10 @@ struct server_method {
     ProtobufCService *service;
     unsigned index;
     enum mesh_kind kind;
-    enum health_role health; /* answered by the server itself */
+    /* Of the mesh's own services: the server's thread answers at once, or tells again and again. */
+    void (*own)(struct mesh_server *server, struct mesh_source *source,
+                const struct mesh_frame *frame);
+    bool watch;
 };
 
 enum call_post_kind { POST_FRAME, POST_MORE_CREDIT, POST_END, POST_DRAIN };
@@ -61,7 +64,7 @@ struct mesh_call {
     struct mesh_call *next_in_bucket, *next_of_source, *previous_of_source;
     struct mesh_timer timer;
     size_t open_bytes;
-    char *watched; /* of HEALTH_WATCH: the service */
+    char *watched; /* of a watch: the service */
     int told;      /* and what was said last */
 
     struct call_send end_post;

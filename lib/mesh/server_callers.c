@@ -27,6 +27,8 @@ int server_callers_listen(struct mesh_server *server)
     int err = server_health_add(server);
 
     if (err == 0)
+        err = server_reflection_add(server);
+    if (err == 0)
         err = mesh_peers_create(&options, &handler, server, &server->peers);
     if (err == 0)
         atomic_store(&server->ready, true);

@@ -54,6 +54,7 @@ static bool admit(struct mesh_server *server, const struct server_method *method
                   const struct mesh_frame *frame, size_t bytes, struct status *status)
 {
     const struct mesh_header *header = &frame->header;
+    bool own = method && (method->own || method->watch);
 
     if (!method) {
         status_unimplemented(frame, status);
@@ -68,14 +69,14 @@ static bool admit(struct mesh_server *server, const struct server_method *method
         status_set(status, STATUS_DEADLINE_EXCEEDED, "the deadline has passed");
         return false;
     }
-    if (server->peers && header->flags & MESH_ROUTE && !method->health &&
+    if (server->peers && header->flags & MESH_ROUTE && !own &&
         check_selector(server, frame, status) != STATUS_OK)
         return false;
-    if (server->peers && server->draining && !method->health) {
+    if (server->peers && server->draining && !own) {
         status_set(status, STATUS_UNAVAILABLE, "the server stops");
         return false;
     }
-    if (method->health ? server->n_watches >= WATCHES_MAX : is_full(server, bytes)) {
+    if (own ? server->n_watches >= WATCHES_MAX : is_full(server, bytes)) {
         status_set(status, STATUS_RESOURCE_EXHAUSTED, "too many calls are waiting");
         status->retry_delay_ms = RETRY_DELAY_MS;
         return false;
@@ -113,7 +114,7 @@ static void accept_call(struct mesh_server *server, struct mesh_source *source,
         source->peer ? source->peer->max_message_bytes : source->link->max_message_bytes;
     metric_add(method->method->started, 1);
     server_call_list(server, call, source);
-    if (method->health == HEALTH_WATCH) {
+    if (method->watch) {
         mesh_message_frame(&call->open, &moved);
         server_health_watch(server, call, &moved);
         return;
@@ -136,8 +137,8 @@ static void on_open(struct mesh_server *server, struct mesh_source *source,
     source->last_call = frame->header.call_id;
     if (!admit(server, method, frame, mesh_message_bytes(message), &status))
         server_refuse(server, source, frame->header.call_id, &status);
-    else if (method->health == HEALTH_CHECK)
-        server_health_check(server, source, frame);
+    else if (method->own)
+        method->own(server, source, frame);
     else
         accept_call(server, source, method, message, frame);
 }

@@ -3,24 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int server_health_add(struct mesh_server *server)
-{
-    const ProtobufCServiceDescriptor *health = &dragoman__mesh__v1__health__descriptor;
-    int err = 0;
-
-    for (unsigned i = 0; i < health->n_methods && err == 0; i++) {
-        bool watch = strcmp(health->methods[i].name, "Watch") == 0;
-        struct server_method model = {
-            .index = i,
-            .kind = watch ? MESH_SERVER_STREAMING : MESH_UNARY,
-            .health = watch ? HEALTH_WATCH : HEALTH_CHECK,
-        };
-
-        err = server_method_add(server, health, &model);
-    }
-    return err;
-}
-
 /* A HealthCheckResponse.ServingStatus, or -1 for a service that is not here. */
 static int health_of(const struct mesh_server *server, const char *name)
 {
@@ -58,8 +40,8 @@ static void send_health(struct mesh_server *server, struct mesh_source *source,
         server_send(server, source, &message);
 }
 
-void server_health_check(struct mesh_server *server, struct mesh_source *source,
-                         const struct mesh_frame *frame)
+static void check(struct mesh_server *server, struct mesh_source *source,
+                  const struct mesh_frame *frame)
 {
     struct mesh_header header = {.kind = MESH_END, .call_id = frame->header.call_id, .seq = 1};
     char *name = health_question(frame);
@@ -118,6 +100,25 @@ void server_health_watch(struct mesh_server *server, struct mesh_call *call,
         server_call_cancel(server, call, STATUS_INTERNAL, "a request does not parse");
     else
         server_health_tell(server, call);
+}
+
+int server_health_add(struct mesh_server *server)
+{
+    const ProtobufCServiceDescriptor *health = &dragoman__mesh__v1__health__descriptor;
+    int err = 0;
+
+    for (unsigned i = 0; i < health->n_methods && err == 0; i++) {
+        bool watch = strcmp(health->methods[i].name, "Watch") == 0;
+        struct server_method model = {
+            .index = i,
+            .kind = watch ? MESH_SERVER_STREAMING : MESH_UNARY,
+            .own = watch ? NULL : check,
+            .watch = watch,
+        };
+
+        err = server_method_add(server, health, &model);
+    }
+    return err;
 }
 
 void server_health_tell_all(struct mesh_server *server)

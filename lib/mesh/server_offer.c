@@ -1,3 +1,5 @@
+#include "base/log.h"
+#include "mesh/reflect.h"
 #include "mesh/server_state.h"
 
 #include <errno.h>
@@ -43,6 +45,18 @@ int server_method_add(struct mesh_server *server, const ProtobufCServiceDescript
     return 0;
 }
 
+/* One that is too large to describe is served all the same. */
+static int describe(struct offered *offered, const enum mesh_kind *kinds)
+{
+    ProtobufCBinaryData *set = &offered->descriptor_set;
+    int err = mesh_reflect(offered->service->descriptor, kinds, &set->data, &set->len);
+
+    if (err == -EMSGSIZE)
+        log_warn("'%s' is not described to reflection: more than %zu bytes",
+                 offered->service->descriptor->name, MESH_DESCRIPTOR_SET_MAX);
+    return err == -EMSGSIZE ? 0 : err;
+}
+
 int mesh_server_add_service(struct mesh_server *server, ProtobufCService *service,
                             const enum mesh_kind *kinds)
 {
@@ -66,7 +80,7 @@ int mesh_server_add_service(struct mesh_server *server, ProtobufCService *servic
         if (server_method_add(server, descriptor, &model) < 0)
             return -ENOMEM;
     }
-    return 0;
+    return describe(&services[server->n_services - 1], kinds);
 }
 
 bool server_offers(const struct mesh_server *server, const char *service)
@@ -128,6 +142,7 @@ static void fill_offer(const struct offered *offered, offer_message *offer)
     offer->name = (char *)offered->service->descriptor->name;
     offer->n_methods = offered->service->descriptor->n_methods;
     offer->methods = offered->method_names;
+    offer->descriptor_set = offered->descriptor_set;
 }
 
 void server_register(struct mesh_server *server, struct mesh_link *link, uint32_t capacity)
@@ -179,8 +194,10 @@ static void free_methods(struct mesh_server *server)
             free(method);
         }
     }
-    for (size_t i = 0; i < server->n_services; i++)
+    for (size_t i = 0; i < server->n_services; i++) {
         free(server->services[i].method_names);
+        free(server->services[i].descriptor_set.data);
+    }
     free(server->services);
 }
 

@@ -9,6 +9,7 @@
  * server_frames.c   what arrives: OPEN is admitted or refused, the rest finds its call
  * server_calls.c    calls between their OPEN and their END
  * server_health.c   Health, of a server with `bind`
+ * server_reflection.c  and Reflection
  *
  * Everything here but what server.h declares runs on the server's thread, unless it says otherwise.
  */
@@ -27,6 +28,7 @@
 struct offered {
     ProtobufCService *service;
     char **method_names; /* (descriptor->n_methods), of the descriptor */
+    ProtobufCBinaryData descriptor_set;
 };
 
 /* A worker's session with one of its brokers. */
@@ -148,20 +150,23 @@ bool server_calls_post(struct mesh_server *server);
 
 static inline bool server_call_is_watch(const struct mesh_call *call)
 {
-    return call->method->health != HEALTH_NONE;
+    return call->method->watch;
 }
 
 /* ---- server_health.c ------------------------------------------------------------------------- */
 
 /** A server with `bind` answers for its own health; of a worker the broker does. @return 0; -ENOMEM */
 int server_health_add(struct mesh_server *server);
-void server_health_check(struct mesh_server *server, struct mesh_source *source,
-                         const struct mesh_frame *frame);
 void server_health_watch(struct mesh_server *server, struct mesh_call *call,
                          const struct mesh_frame *frame);
 /** Say it when it has changed and the watcher has credit. */
 void server_health_tell(struct mesh_server *server, struct mesh_call *call);
 void server_health_tell_all(struct mesh_server *server);
 void server_health_end_all(struct mesh_server *server);
+
+/* ---- server_reflection.c --------------------------------------------------------------------- */
+
+/** Likewise. @return 0; -ENOMEM */
+int server_reflection_add(struct mesh_server *server);
 
 #endif
