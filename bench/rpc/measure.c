@@ -15,6 +15,7 @@ struct measure {
     double cpu_s[MEASURE_PIDS + 1];    /* the client's own last */
     bool over;
     uint64_t calls;
+    int64_t last_ns, gap_ns; /* the longest time without an answer */
     size_t n_latencies;
     uint32_t *latencies_ns;
 };
@@ -164,11 +165,14 @@ bool measure_call(struct measure *measure, int64_t begun_ns, int64_t now_ns)
     if (measure->begin_ns == 0) {
         if (now_ns >= measure->warm_ns) {
             read_cpu(measure, -1);
-            measure->begin_ns = now_ns;
+            measure->begin_ns = measure->last_ns = now_ns;
         }
         return true;
     }
     measure->calls++;
+    if (now_ns - measure->last_ns > measure->gap_ns)
+        measure->gap_ns = now_ns - measure->last_ns;
+    measure->last_ns = now_ns;
     if (begun_ns >= measure->begin_ns && measure->n_latencies < LATENCIES_MAX)
         measure->latencies_ns[measure->n_latencies++] =
             now_ns - begun_ns < UINT32_MAX ? (uint32_t)(now_ns - begun_ns) : UINT32_MAX;
@@ -202,9 +206,10 @@ void measure_print(struct measure *measure)
 
     qsort(measure->latencies_ns, measure->n_latencies, sizeof(uint32_t), by_size);
     printf("{\"calls\": %llu, \"calls_per_s\": %.1f, \"p50_us\": %.2f, \"p99_us\": %.2f, "
-           "\"max_us\": %.1f, \"cpu_us\": {",
+           "\"max_us\": %.1f, \"gap_us\": %.1f, \"cpu_us\": {",
            (unsigned long long)measure->calls, (double)measure->calls / seconds,
-           quantile_us(measure, 0.5), quantile_us(measure, 0.99), quantile_us(measure, 1));
+           quantile_us(measure, 0.5), quantile_us(measure, 0.99), quantile_us(measure, 1),
+           (double)measure->gap_ns * 1e-3);
     for (int i = 0; i < plan->n_pids; i++)
         printf("\"%s\": %.3f, ", plan->pid_names[i], measure->cpu_s[i] * per_call);
     printf("\"client\": %.3f}}\n", measure->cpu_s[plan->n_pids] * per_call);

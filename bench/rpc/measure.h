@@ -47,7 +47,8 @@ struct measure;
 struct measure *measure_begin(const struct measure_plan *plan);
 /** A call that began then has ended now. @return false: the time is over, begin no more */
 bool measure_call(struct measure *measure, int64_t begun_ns, int64_t now_ns);
-/** Print the line: {"calls":…,"calls_per_s":…,"p50_us":…,"p99_us":…,"max_us":…,"cpu_us":{"client":…}}; all per call. */
+/** Print the line: {"calls":…,"calls_per_s":…,"p50_us":…,"p99_us":…,"max_us":…,"gap_us":…,"cpu_us":{"client":…}}; times of a call, but
+ *  gap_us: the longest time without an answer. */
 void measure_print(struct measure *measure);
 
 #ifdef __cplusplus
