@@ -13,5 +13,6 @@ int translate_run(int argc, char **argv);
 int speak_run(int argc, char **argv);
 int models_run(int argc, char **argv);
 int top_run(int argc, char **argv);
+int call_run(int argc, char **argv);
 
 #endif

@@ -18,6 +18,7 @@ static const struct command {
     {"speak", speak_run, "text becomes speech"},
     {"models", models_run, "list, pull, verify and remove models"},
     {"top", top_run, "watch a broker: its services, workers and queues"},
+    {"call", call_run, "call any method of any service: JSON in, JSON out"},
 };
 
 #define N_COMMANDS (sizeof(COMMANDS) / sizeof(COMMANDS[0]))
