@@ -266,8 +266,9 @@ static int sockets_open(struct broker *broker)
     if (!broker->context)
         return -ENOMEM;
     for (int side = 0; err == 0 && side < N_SIDES; side++) {
-        err = wire_open(&broker->wires[side], (enum broker_side)side, broker->context,
-                        endpoints[side], broker->options.max_message_bytes);
+        err =
+            wire_open(&broker->wires[side], (enum broker_side)side, broker->context,
+                      endpoints[side], broker->options.max_message_bytes, broker->options.security);
         broker->wires[side].core = broker->core;
     }
     return err;

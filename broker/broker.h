@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct broker;
+struct mesh_security;
 
 struct broker_options {
     const char *const
@@ -20,6 +21,8 @@ struct broker_options {
     size_t queue_bytes;       /* their payload together; 0: 64 MiB */
     size_t max_message_bytes; /* 0: 32 MiB */
     uint32_t heartbeat_ms;    /* 0: 1000; a peer is dead after three */
+    const struct mesh_security
+        *security; /* both keyrings in it; borrowed until stop; NULL: no CURVE */
 };
 
 /** Bind and start the broker's thread. @return 0; -EINVAL, -EADDRINUSE, ... */

@@ -127,7 +127,7 @@ static int bind_all(struct wire *wire, const char *const *endpoints)
 /* ---- life ------------------------------------------------------------------------------------ */
 
 int wire_open(struct wire *wire, enum broker_side side, void *context, const char *const *endpoints,
-              size_t max_message_bytes)
+              size_t max_message_bytes, const struct mesh_security *security)
 {
     int err;
 
@@ -137,7 +137,13 @@ int wire_open(struct wire *wire, enum broker_side side, void *context, const cha
     wire->socket = mesh_socket_open(context, MESH_ROUTER, max_message_bytes);
     if (!wire->socket)
         return -errno;
-    err = mesh_monitor_open(context, wire->socket, &wire->monitor);
+    if (security)
+        wire->keyring = side == BROKER_FRONT ? security->callers : security->workers;
+    err = mesh_security_bind(security, context, wire->socket,
+                             side == BROKER_FRONT ? "mesh.client" : "mesh.worker", wire->keyring,
+                             &wire->zap);
+    if (err == 0)
+        err = mesh_monitor_open(context, wire->socket, &wire->monitor);
     return err < 0 ? err : bind_all(wire, endpoints);
 }
 
@@ -166,6 +172,7 @@ void wire_close(struct wire *wire, int linger_ms)
         zmq_setsockopt(wire->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
         zmq_close(wire->socket);
     }
+    mesh_zap_leave(&wire->zap);
     for (size_t i = 0; i < wire->n_endpoints; i++)
         free(wire->endpoints[i]);
     free(wire->endpoints);

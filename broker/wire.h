@@ -10,6 +10,7 @@
 #include "broker/core.h"
 #include "broker/table.h"
 #include "mesh/monitor.h"
+#include "mesh/security.h"
 
 #include <poll.h>
 #include <sys/queue.h>
@@ -29,6 +30,8 @@ struct wire {
     struct broker_core *core; /* borrowed: whose nodes the messages are */
     void *socket;
     struct mesh_monitor monitor;
+    struct mesh_keyring *keyring; /* borrowed: who may connect; NULL: no CURVE */
+    struct mesh_zap *zap;
     bool unsure;        /* there may be messages: libzmq's descriptor need not tell of them */
     int64_t watched_ns; /* when the monitor was last read; 0: it has something */
     char **endpoints;   /* (n_endpoints) as bound */
@@ -45,10 +48,11 @@ struct wire {
  * Bind. Folders of ipc:// endpoints are made, for this user alone.
  *
  * @param endpoints  ended by NULL
+ * @param security   borrowed until wire_close(); NULL: no CURVE
  * @return 0; -EINVAL: no endpoint; -EADDRINUSE, also for an ipc:// that somebody listens on; ...
  */
 int wire_open(struct wire *wire, enum broker_side side, void *context, const char *const *endpoints,
-              size_t max_message_bytes);
+              size_t max_message_bytes, const struct mesh_security *security);
 void wire_close(struct wire *wire, int linger_ms);
 
 /** What to sleep on, for reading: the socket and its monitor. Only while `unsure` is false. */

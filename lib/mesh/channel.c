@@ -184,6 +184,7 @@ static int add_sessions(struct mesh_channel *channel, const struct mesh_channel_
         .name = channel->name,
         .max_message_bytes = channel->message_max_wish,
         .heartbeat_ms = options->heartbeat_ms,
+        .security = options->security,
     };
 
     channel->n_sessions = channel->endpoints.count;

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct mesh_channel;
+struct mesh_security;
 struct mesh_stream;
 
 struct mesh_channel_options {
@@ -26,8 +27,9 @@ struct mesh_channel_options {
     const char *endpoint;
     const char *name; /* for people: "gateway" */
     void *context;    /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
-    size_t max_message_bytes; /* 0: 32 MiB */
-    uint32_t heartbeat_ms;    /* 0: the peer's wish */
+    size_t max_message_bytes;             /* 0: 32 MiB */
+    uint32_t heartbeat_ms;                /* 0: the peer's wish */
+    const struct mesh_security *security; /* borrowed until destroy; NULL: no CURVE */
     /* (n_interceptors) run around every call, in this order; borrowed until destroy. */
     const struct mesh_interceptor *const *interceptors;
     size_t n_interceptors;

@@ -8,8 +8,6 @@
 #define FAIL_FAST_MS 1000 /* how long a call that does not wait gives a connection to come */
 #define RESENDS_MAX 8     /* of a call that no handler has seen */
 
-static const char nobody[] = "nobody answers at the channel's endpoint";
-
 /* ---- waiting for a session ------------------------------------------------------------------- */
 
 static void wait_for_session(struct mesh_channel *channel, struct mesh_stream *stream)
@@ -47,10 +45,28 @@ static void take_out(struct mesh_channel *channel, struct mesh_stream *stream)
     stream->place = PLACE_NONE;
 }
 
+/* By everyone: that is not a matter of patience. */
+static bool turned_away(const struct mesh_channel *channel)
+{
+    for (size_t i = 0; i < channel->n_sessions; i++)
+        if (!channel->sessions[i].link.turned_away)
+            return false;
+    return true;
+}
+
 static bool gives_no_hope(const struct mesh_channel *channel)
 {
     return atomic_load(&channel->n_taking) == 0 &&
-           channel->now_ns - channel->down_since >= FAIL_FAST_MS * NS_PER_MS;
+           (channel->now_ns - channel->down_since >= FAIL_FAST_MS * NS_PER_MS ||
+            turned_away(channel));
+}
+
+static const char *why_nobody(const struct mesh_channel *channel)
+{
+    for (size_t i = 0; i < channel->n_sessions; i++)
+        if (channel->sessions[i].link.trouble)
+            return channel->sessions[i].link.trouble;
+    return "nobody answers at the channel's endpoint";
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -188,7 +204,7 @@ static void dispatch(struct mesh_channel *channel, struct mesh_stream *stream)
     if (session)
         send_open(channel, stream, session);
     else if (!stream->wait_for_ready && gives_no_hope(channel))
-        end(channel, stream, STATUS_UNAVAILABLE, nobody);
+        end(channel, stream, STATUS_UNAVAILABLE, why_nobody(channel));
     else
         wait_for_session(channel, stream);
 }
@@ -347,7 +363,7 @@ static void end_hopeless_calls(struct mesh_channel *channel)
     for (struct mesh_stream *stream = channel->waiting; stream; stream = next) {
         next = stream->next_waiting;
         if (!stream->wait_for_ready)
-            end(channel, stream, STATUS_UNAVAILABLE, nobody);
+            end(channel, stream, STATUS_UNAVAILABLE, why_nobody(channel));
     }
 }
 

@@ -140,7 +140,8 @@ static void open_socket(struct mesh_link *link)
         return;
     }
     mesh_socket_prepare(link->socket, endpoint);
-    if (mesh_monitor_open(link->options.context, link->socket, &link->monitor) < 0 ||
+    if (mesh_security_connect(link->options.security, link->socket) < 0 ||
+        mesh_monitor_open(link->options.context, link->socket, &link->monitor) < 0 ||
         zmq_connect(link->socket, endpoint) < 0) {
         log_warn("cannot connect to '%s': %s", endpoint, zmq_strerror(errno));
         close_socket(link, 0);
@@ -283,6 +284,8 @@ static void welcome(struct mesh_link *link, const struct mesh_frame *frame)
         link->state = LINK_UP;
         link->up_at = link->now_ns;
         link->complained = false;
+        link->trouble = NULL;
+        link->turned_away = false;
         log_debug("session with '%s' stands", link->options.endpoint);
         link->handler->up(link->arg);
     }
@@ -375,7 +378,48 @@ static void complain(struct mesh_link *link)
     if (link->complained || link->now_ns - link->down_at < COMPLAIN_MS * NS_PER_MS)
         return;
     link->complained = true;
-    log_warn("nobody answers at '%s' yet: still trying", link->options.endpoint);
+    if (link->trouble)
+        log_warn("cannot talk to '%s': %s", link->options.endpoint, link->trouble);
+    else
+        log_warn("nobody answers at '%s' yet: still trying", link->options.endpoint);
+}
+
+static const char *what_failed(const struct mesh_link *link)
+{
+    bool curve = link->options.security != NULL;
+
+    switch (link->monitor.failed) {
+    case MESH_HANDSHAKE_REFUSED:
+        return "the peer refuses this key: its certificate must be added there";
+    case MESH_HANDSHAKE_MISMATCH:
+        return curve ? "the peer does not speak CURVE"
+                     : "the peer does speak CURVE: a key is needed";
+    default:
+        return curve
+                   ? "the peer breaks off the handshake: it has another key than the one given, or "
+                     "does not speak CURVE"
+                   : "the peer breaks off the handshake: it may speak CURVE, and want a key";
+    }
+}
+
+/* A handshake has failed. After most libzmq never tries again: do it, on a new socket. One that breaks off may be
+ * the peer's death, which is no verdict. */
+static void hear_failure(struct mesh_link *link)
+{
+    bool verdict = link->monitor.failed != MESH_HANDSHAKE_BROKEN;
+    const char *trouble = what_failed(link);
+
+    link->monitor.failed = MESH_HANDSHAKE_FINE;
+    if (link->state != LINK_CONNECTING)
+        return;
+    link->trouble = trouble;
+    if (!verdict)
+        return;
+    link->turned_away = true;
+    if (!link->complained)
+        log_warn("cannot talk to '%s': %s", link->options.endpoint, trouble);
+    link->complained = true;
+    lose(link, trouble);
 }
 
 static void lose_broken(struct mesh_link *link)
@@ -400,6 +444,8 @@ bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
         link->listen_at = now_ns + LISTEN_MS * NS_PER_MS;
         while (mesh_monitor_next(&link->monitor) >= 0)
             cut = true;
+        if (link->monitor.failed)
+            hear_failure(link);
     }
     if (link->state == LINK_CONNECTING)
         say_hello(link);

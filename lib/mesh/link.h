@@ -11,6 +11,7 @@
 #include "mesh/heartbeat.h"
 #include "mesh/message.h"
 #include "mesh/monitor.h"
+#include "mesh/security.h"
 
 #include <poll.h>
 
@@ -37,7 +38,8 @@ struct mesh_link_options {
     const char *endpoint;
     const char *name;
     size_t max_message_bytes;
-    uint32_t heartbeat_ms; /* wish; 0: the peer's */
+    uint32_t heartbeat_ms;                /* wish; 0: the peer's */
+    const struct mesh_security *security; /* borrowed; NULL: no CURVE */
 };
 
 /* Messages that a peer does not take yet. */
@@ -75,6 +77,9 @@ struct mesh_link {
     bool heard; /* anything, in this step */
     char broken
         [64]; /* why the next step ends the session: its owner may be in the midst of its calls */
+    const char
+        *trouble;     /* why there is no connection, where a handshake has told; NULL: not known */
+    bool turned_away; /* and that will not change by itself */
     bool complained;
     bool sent_since;   /* the last look for messages: libzmq may have seen a new one meanwhile */
     int64_t listen_at; /* when to ask the monitor even if its descriptor was not polled */

@@ -9,6 +9,10 @@
 #include <zmq.h>
 
 #define UNBIND_MS 500
+#define HANDSHAKE_FAILED                                                                           \
+    (ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                  \
+     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+#define EVENTS (ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED | HANDSHAKE_FAILED)
 #define EVENT_BYTES 6 /* a 16-bit number and a 32-bit value */
 
 int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor)
@@ -18,12 +22,12 @@ int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor)
     int linger = 0;
 
     snprintf(address, sizeof(address), "inproc://mesh.monitor.%u", atomic_fetch_add(&serial, 1));
-    monitor->socket = NULL;
+    *monitor = (struct mesh_monitor){0};
     monitor->events = zmq_socket(context, ZMQ_PAIR);
     if (!monitor->events)
         return -errno;
     zmq_setsockopt(monitor->events, ZMQ_LINGER, &linger, sizeof(linger));
-    if (zmq_socket_monitor(socket, address, ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED) < 0 ||
+    if (zmq_socket_monitor(socket, address, EVENTS) < 0 ||
         zmq_connect(monitor->events, address) < 0) {
         int err = -errno;
 
@@ -76,6 +80,16 @@ static bool next_event(void *events, uint16_t *number, int32_t *value)
     return true;
 }
 
+static enum mesh_handshake how_it_failed(uint16_t number, int32_t value)
+{
+    if (number == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        return MESH_HANDSHAKE_REFUSED;
+    if (number == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
+        value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+        return MESH_HANDSHAKE_MISMATCH;
+    return MESH_HANDSHAKE_BROKEN;
+}
+
 int mesh_monitor_next(struct mesh_monitor *monitor)
 {
     uint16_t number;
@@ -86,6 +100,8 @@ int mesh_monitor_next(struct mesh_monitor *monitor)
     while (next_event(monitor->events, &number, &value)) {
         if (number == ZMQ_EVENT_DISCONNECTED)
             return value;
+        if (number & HANDSHAKE_FAILED)
+            monitor->failed = how_it_failed(number, value);
     }
     return -1;
 }

@@ -7,9 +7,20 @@
 #ifndef MESH_MONITOR_H
 #define MESH_MONITOR_H
 
+#include <stdint.h>
+
+enum mesh_handshake {
+    MESH_HANDSHAKE_FINE,
+    MESH_HANDSHAKE_BROKEN,   /* the peer broke off: what it got, it cannot read, or it died */
+    MESH_HANDSHAKE_MISMATCH, /* one side speaks CURVE and the other does not */
+    MESH_HANDSHAKE_REFUSED,  /* by the peer's ZAP handler */
+};
+
 struct mesh_monitor {
     void *socket; /* the watched one; NULL when not open */
     void *events;
+    enum mesh_handshake
+        failed; /* the last one that mesh_monitor_next() came by; its reader resets it */
 };
 
 /** Watch a socket, from the thread that owns it. @return 0; -errno */

@@ -26,6 +26,7 @@ struct mesh_peers {
     void *socket;
     int fd;
     struct mesh_monitor monitor;
+    struct mesh_zap *zap;
     char endpoint[256];
     int64_t now_ns, look_at;
     size_t n_peers, n_stuck; /* stuck: with an overflow */
@@ -402,6 +403,17 @@ static void bye_one(struct mesh_peers *peers, struct mesh_peer *peer)
     drop(peers, peer, "the server stops");
 }
 
+/* Who connects is asked for its key: with the errno set, as ZeroMQ's calls do. */
+static int secure(struct mesh_peers *peers)
+{
+    const struct mesh_security *security = peers->options.security;
+    int err = mesh_security_bind(security, peers->options.context, peers->socket, "mesh.client",
+                                 security ? security->callers : NULL, &peers->zap);
+
+    errno = -err;
+    return err;
+}
+
 int mesh_peers_create(const struct mesh_peers_options *options,
                       const struct mesh_peers_handler *handler, void *arg, struct mesh_peers **out)
 {
@@ -421,7 +433,8 @@ int mesh_peers_create(const struct mesh_peers_options *options,
     peers->socket = mesh_socket_open(options->context, MESH_ROUTER, options->max_message_bytes);
     if (peers->socket)
         mesh_socket_prepare(peers->socket, options->endpoint);
-    if (!peers->socket || mesh_monitor_open(options->context, peers->socket, &peers->monitor) < 0 ||
+    if (!peers->socket || secure(peers) < 0 ||
+        mesh_monitor_open(options->context, peers->socket, &peers->monitor) < 0 ||
         zmq_bind(peers->socket, options->endpoint) < 0) {
         err = errno > 0 ? -errno : -ENOMEM;
         mesh_peers_destroy(&peers, 0);
@@ -448,6 +461,7 @@ void mesh_peers_destroy(struct mesh_peers **peers, int linger_ms)
         zmq_setsockopt(self->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
         zmq_close(self->socket);
     }
+    mesh_zap_leave(&self->zap);
     free(self);
     *peers = NULL;
 }

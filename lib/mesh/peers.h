@@ -35,7 +35,8 @@ struct mesh_peers_options {
     void *context; /* borrowed */
     const char *endpoint;
     size_t max_message_bytes;
-    uint32_t heartbeat_ms; /* 0: the default */
+    uint32_t heartbeat_ms;                /* 0: the default */
+    const struct mesh_security *security; /* borrowed; NULL: no CURVE */
 };
 
 struct mesh_peers;

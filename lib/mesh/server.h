@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct mesh_security;
 struct mesh_server;
 struct mesh_call;
 
@@ -33,7 +34,8 @@ struct mesh_server_options {
     void *context;            /* a ZeroMQ context to share; NULL: its own */
     uint32_t capacity;        /* calls at once; 0: 1 */
     size_t max_message_bytes; /* 0: 32 MiB */
-    uint32_t heartbeat_ms;    /* with `bind`: how often callers show life; else a wish; 0: 1000 */
+    const struct mesh_security *security; /* borrowed until destroy; NULL: no CURVE */
+    uint32_t heartbeat_ms; /* with `bind`: how often callers show life; else a wish; 0: 1000 */
 };
 
 int mesh_server_create(const struct mesh_server_options *options, struct mesh_server **out);

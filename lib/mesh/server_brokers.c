@@ -113,6 +113,7 @@ int server_brokers_init(struct mesh_server *server)
             .name = server->name,
             .max_message_bytes = server->options.max_message_bytes,
             .heartbeat_ms = server->options.heartbeat_ms,
+            .security = server->options.security,
         };
 
         broker->server = server;

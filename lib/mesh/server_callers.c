@@ -23,6 +23,7 @@ int server_callers_listen(struct mesh_server *server)
         .endpoint = server->endpoints.at[0],
         .max_message_bytes = server->options.max_message_bytes,
         .heartbeat_ms = server->options.heartbeat_ms,
+        .security = server->options.security,
     };
     int err = server_health_add(server);
 

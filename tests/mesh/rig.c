@@ -12,13 +12,20 @@
 #include <unistd.h>
 #include <zmq.h>
 
-static const char *const transport_names[] = {"inproc", "ipc", "tcp"};
+static const char *const transport_names[] = {"inproc", "ipc", "tcp", "tcp with CURVE"};
 
 void rig_sleep_ms(int ms)
 {
     struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 
     nanosleep(&time, NULL);
+}
+
+/* NULL unless it is CURVE's turn. */
+static const struct mesh_security *security(const struct rig *rig,
+                                            const struct mesh_security *whose)
+{
+    return rig->transport == RIG_CURVE ? whose : NULL;
 }
 
 void rig_start_server(struct rig *rig)
@@ -29,6 +36,7 @@ void rig_start_server(struct rig *rig)
         .name = "echo",
         .context = rig->context,
         .capacity = RIG_CAPACITY,
+        .security = security(rig, rig->broker ? &rig->keys.worker : &rig->keys.broker),
     };
 
     assert_int_equal(mesh_server_create(&options, &rig->server), 0);
@@ -41,10 +49,19 @@ void rig_start_server(struct rig *rig)
     rig_wait(mesh_server_ready(rig->server));
 }
 
+const struct mesh_security *rig_security(const struct rig *rig)
+{
+    return security(rig, &rig->keys.caller);
+}
+
 struct mesh_channel *rig_channel(const struct rig *rig)
 {
     struct mesh_channel_options options = {
-        .endpoint = rig->endpoint, .name = "test", .context = rig->context};
+        .endpoint = rig->endpoint,
+        .name = "test",
+        .context = rig->context,
+        .security = rig_security(rig),
+    };
     struct mesh_channel *channel = NULL;
 
     assert_int_equal(mesh_channel_create(&options, &channel), 0);
@@ -68,7 +85,12 @@ static void start_broker(struct rig *rig)
     char front[128], back[128];
     const char *const fronts[] = {front, NULL};
     const char *const backs[] = {back, NULL};
-    struct broker_options options = {.front = fronts, .back = backs, .context = rig->context};
+    struct broker_options options = {
+        .front = fronts,
+        .back = backs,
+        .context = rig->context,
+        .security = security(rig, &rig->keys.broker),
+    };
 
     name_endpoint(rig->transport, "front", front, sizeof(front));
     name_endpoint(rig->transport, "back", back, sizeof(back));
@@ -84,6 +106,8 @@ static int setup(void **state, bool with_broker)
 
     rig->transport = (enum rig_transport)(uintptr_t)*state;
     rig->context = zmq_ctx_new();
+    if (rig->transport == RIG_CURVE)
+        keys_create(&rig->keys);
     echo_reset();
     if (with_broker)
         start_broker(rig);
@@ -119,6 +143,8 @@ static int teardown(void **state)
     mesh_server_destroy(&rig->server);
     broker_stop(&rig->broker, 0);
     zmq_ctx_term(rig->context);
+    if (rig->transport == RIG_CURVE)
+        keys_destroy(&rig->keys);
     unlink_ipc(rig->endpoint);
     unlink_ipc(rig->worker_endpoint);
     free(rig);
@@ -152,7 +178,7 @@ int rig_run(const char *name, const struct CMUnitTest *tests, size_t n_tests)
 
     log_init("test", LOG_ERROR, LOG_FORMAT_TEXT);
     for (int with_broker = 0; with_broker < 2; with_broker++) {
-        for (int transport = RIG_INPROC; transport <= RIG_TCP; transport++)
+        for (int transport = RIG_INPROC; transport <= RIG_CURVE; transport++)
             failures += run_over(name, (enum rig_transport)transport, with_broker, tests, n_tests);
     }
     return failures;

@@ -6,6 +6,7 @@
 
 #include "mesh/channel.h"
 #include "tests/mesh/echo.h"
+#include "tests/mesh/keys.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,13 +17,14 @@
 
 #define RIG_CAPACITY 8
 
-enum rig_transport { RIG_INPROC, RIG_IPC, RIG_TCP };
+enum rig_transport { RIG_INPROC, RIG_IPC, RIG_TCP, RIG_CURVE }; /* the last: tcp with CURVE */
 
 struct broker;
 
 struct rig {
     enum rig_transport transport;
     void *context;
+    struct keys keys;      /* of RIG_CURVE */
     struct broker *broker; /* NULL: the channel is connected to the server itself */
     struct mesh_server *server;
     struct mesh_channel *channel;
@@ -42,6 +44,8 @@ int rig_run(const char *name, const struct CMUnitTest *tests, size_t n_tests);
 /** Start and stop its server, where it was before. */
 void rig_start_server(struct rig *rig);
 
+/** What a channel of its own needs where there is CURVE; NULL elsewhere. */
+const struct mesh_security *rig_security(const struct rig *rig);
 /** A channel of its own to the same place. */
 struct mesh_channel *rig_channel(const struct rig *rig);
 

@@ -119,6 +119,7 @@ static struct mesh_channel *watched(const struct rig *rig,
 {
     struct mesh_channel_options options = {.endpoint = rig->endpoint,
                                            .context = rig->context,
+                                           .security = rig_security(rig),
                                            .interceptors = list,
                                            .n_interceptors = n};
     struct mesh_channel *channel = NULL;
@@ -262,6 +263,7 @@ static void too_many_are_refused(void **state)
     const struct mesh_interceptor *list[MESH_INTERCEPTORS_MAX];
     struct mesh_channel_options options = {.endpoint = rig->endpoint,
                                            .context = rig->context,
+                                           .security = rig_security(rig),
                                            .interceptors = list,
                                            .n_interceptors = MESH_INTERCEPTORS_MAX};
     struct mesh_channel *channel = NULL;

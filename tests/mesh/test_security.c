@@ -1,0 +1,298 @@
+#include "tests/mesh/keys.h"
+#include "tests/mesh/rig.h"
+
+#include "base/log.h"
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+/* A broker and an echo worker of it, all with CURVE over tcp. */
+struct place {
+    struct keys keys;
+    struct broker *broker;
+    struct mesh_server *server;
+};
+
+static struct broker *start_broker(const struct mesh_security *security)
+{
+    const char *const ends[] = {"tcp://127.0.0.1:*", NULL};
+    const struct broker_options options = {
+        .front = ends, .back = ends, .security = security, .heartbeat_ms = 200};
+    struct broker *broker = NULL;
+
+    assert_int_equal(broker_start(&options, &broker), 0);
+    return broker;
+}
+
+static struct mesh_server *start_worker(const struct place *place,
+                                        const struct mesh_security *security)
+{
+    const struct mesh_server_options options = {
+        .endpoint = broker_back_endpoint(place->broker, 0),
+        .name = "echo",
+        .capacity = RIG_CAPACITY,
+        .security = security,
+    };
+    struct mesh_server *server = NULL;
+
+    assert_int_equal(mesh_server_create(&options, &server), 0);
+    assert_int_equal(echo_add(server), 0);
+    assert_int_equal(mesh_server_start(server), 0);
+    return server;
+}
+
+static struct mesh_channel *open_channel(const char *endpoint, const struct mesh_security *security)
+{
+    const struct mesh_channel_options options = {
+        .endpoint = endpoint, .name = "test", .security = security};
+    struct mesh_channel *channel = NULL;
+
+    assert_int_equal(mesh_channel_create(&options, &channel), 0);
+    return channel;
+}
+
+static struct mesh_channel *channel_to(const struct place *place,
+                                       const struct mesh_security *security)
+{
+    return open_channel(broker_front_endpoint(place->broker, 0), security);
+}
+
+static int setup(void **state)
+{
+    struct place *place = calloc(1, sizeof(*place));
+
+    echo_reset();
+    keys_create(&place->keys);
+    place->broker = start_broker(&place->keys.broker);
+    place->server = start_worker(place, &place->keys.worker);
+    rig_wait(mesh_server_ready(place->server));
+    *state = place;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct place *place = *state;
+
+    mesh_server_destroy(&place->server);
+    broker_stop(&place->broker, 0);
+    keys_destroy(&place->keys);
+    free(place);
+    return 0;
+}
+
+/* One call on a channel. */
+static struct status call(struct mesh_channel *channel)
+{
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+
+    return rig_unary(channel, &request, NULL, NULL);
+}
+
+static void assert_refused(struct mesh_channel **channel, const char *why)
+{
+    struct status status = call(*channel);
+
+    assert_int_equal(status.code, STATUS_UNAVAILABLE);
+    if (!strstr(status.message, why))
+        fail_msg("'%s' does not say '%s'", status.message, why);
+    assert_int_equal(atomic_load(&echo_counts.started), 0);
+    mesh_channel_destroy(channel);
+}
+
+/* ---- who gets in ----------------------------------------------------------------------------- */
+
+static void known_keys_get_in(void **state)
+{
+    struct place *place = *state;
+    struct mesh_channel *channel = channel_to(place, &place->keys.caller);
+
+    assert_int_equal(call(channel).code, STATUS_OK);
+    mesh_channel_destroy(&channel);
+}
+
+static void an_unknown_key_is_refused(void **state)
+{
+    struct place *place = *state;
+    struct mesh_security stranger = keys_new(&place->keys, NULL, "stranger", NULL);
+    struct mesh_channel *channel = channel_to(place, &stranger);
+
+    assert_refused(&channel, "the peer refuses this key");
+}
+
+/* A worker's key opens no door for callers. */
+static void a_workers_key_does_not_call(void **state)
+{
+    struct place *place = *state;
+    struct mesh_channel *channel = channel_to(place, &place->keys.worker);
+
+    assert_refused(&channel, "the peer refuses this key");
+}
+
+static void no_key_is_refused(void **state)
+{
+    struct place *place = *state;
+    struct mesh_channel *channel = channel_to(place, NULL);
+
+    assert_refused(&channel, "speak CURVE");
+}
+
+static void another_brokers_key_is_refused(void **state)
+{
+    struct place *place = *state;
+    struct mesh_security mistaken = place->keys.caller;
+    struct mesh_channel *channel = NULL;
+
+    mistaken.broker = place->keys.worker.own;
+    channel = channel_to(place, &mistaken);
+    assert_refused(&channel, "another key than the one given");
+}
+
+static void a_plain_broker_is_no_secured_one(void **state)
+{
+    struct place *place = *state;
+    struct broker *plain = start_broker(NULL);
+    struct mesh_channel *channel =
+        open_channel(broker_front_endpoint(plain, 0), &place->keys.caller);
+
+    assert_refused(&channel, "not speak CURVE");
+    broker_stop(&plain, 0);
+}
+
+static void an_unknown_worker_never_registers(void **state)
+{
+    struct place *place = *state;
+    struct mesh_security stranger = keys_new(&place->keys, NULL, "stranger", NULL);
+    struct mesh_server *server = start_worker(place, &stranger);
+
+    rig_sleep_ms(300);
+    assert_false(mesh_server_ready(server));
+    mesh_server_destroy(&server);
+}
+
+static void a_broker_without_keyrings_does_not_start(void **state)
+{
+    const char *const ends[] = {"tcp://127.0.0.1:*", NULL};
+    struct place *place = *state;
+    struct mesh_security open = place->keys.broker;
+    const struct broker_options options = {.front = ends, .back = ends, .security = &open};
+    struct broker *broker = NULL;
+
+    open.callers = NULL;
+    assert_int_equal(broker_start(&options, &broker), -EINVAL);
+    assert_null(broker);
+}
+
+/* ---- a server that callers connect to -------------------------------------------------------- */
+
+static void a_bound_server_lets_in_whom_it_knows(void **state)
+{
+    struct place *place = *state;
+    struct mesh_security stranger = keys_new(&place->keys, NULL, "stranger", NULL);
+    const struct mesh_server_options options = {
+        .endpoint = "tcp://127.0.0.1:*", .bind = true, .security = &place->keys.broker};
+    struct mesh_server *server = NULL;
+    struct mesh_channel *known = NULL, *unknown = NULL;
+
+    assert_int_equal(mesh_server_create(&options, &server), 0);
+    assert_int_equal(echo_add(server), 0);
+    assert_int_equal(mesh_server_start(server), 0);
+    unknown = open_channel(mesh_server_endpoint(server), &stranger);
+    assert_refused(&unknown, "the peer refuses this key");
+    known = open_channel(mesh_server_endpoint(server), &place->keys.caller);
+    assert_int_equal(call(known).code, STATUS_OK);
+    mesh_channel_destroy(&known);
+    mesh_server_destroy(&server);
+}
+
+/* ---- many ------------------------------------------------------------------------------------ */
+
+static size_t open_descriptors(void)
+{
+    size_t n = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static void five_hundred_come_and_go(void **state)
+{
+    struct place *place = *state;
+    void *context = zmq_ctx_new();
+    size_t before = open_descriptors();
+
+    for (int i = 0; i < 500; i++) {
+        const struct mesh_channel_options options = {.endpoint =
+                                                         broker_front_endpoint(place->broker, 0),
+                                                     .context = context,
+                                                     .security = &place->keys.caller};
+        struct mesh_channel *channel = NULL;
+
+        assert_int_equal(mesh_channel_create(&options, &channel), 0);
+        assert_int_equal(call(channel).code, STATUS_OK);
+        mesh_channel_destroy(&channel);
+    }
+    zmq_ctx_term(context);
+    rig_wait(open_descriptors() <= before + 2);
+}
+
+/* One handler answers for all brokers of a context, each by its own keyring. */
+static void two_brokers_share_a_context(void **state)
+{
+    const char *const ends[] = {"tcp://127.0.0.1:*", NULL};
+    void *context = zmq_ctx_new();
+    struct keys other;
+    struct broker *first = NULL, *second = NULL;
+    struct mesh_channel *channel = NULL;
+    struct place *place = *state;
+    struct broker_options options = {
+        .front = ends, .back = ends, .context = context, .security = &place->keys.broker};
+    struct mesh_security mistaken;
+
+    keys_create(&other);
+    assert_int_equal(broker_start(&options, &first), 0);
+    options.security = &other.broker;
+    assert_int_equal(broker_start(&options, &second), 0);
+    mistaken = place->keys.caller; /* knows both brokers, is known to the first */
+    mistaken.broker = other.broker.own;
+    channel = open_channel(broker_front_endpoint(second, 0), &mistaken);
+    assert_refused(&channel, "the peer refuses this key");
+    broker_stop(&first, 0);
+    channel = open_channel(broker_front_endpoint(second, 0), &other.caller);
+    assert_int_equal(call(channel).code, STATUS_UNIMPLEMENTED); /* let in: nobody serves there */
+    mesh_channel_destroy(&channel);
+    broker_stop(&second, 0);
+    options.security = &place->keys.broker;
+    assert_int_equal(broker_start(&options, &first), 0); /* a handler anew */
+    broker_stop(&first, 0);
+    zmq_ctx_term(context);
+    keys_destroy(&other);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(known_keys_get_in),
+        TEST(an_unknown_key_is_refused),
+        TEST(a_workers_key_does_not_call),
+        TEST(no_key_is_refused),
+        TEST(another_brokers_key_is_refused),
+        TEST(a_plain_broker_is_no_secured_one),
+        TEST(an_unknown_worker_never_registers),
+        TEST(a_broker_without_keyrings_does_not_start),
+        TEST(a_bound_server_lets_in_whom_it_knows),
+        TEST(five_hundred_come_and_go),
+        TEST(two_brokers_share_a_context),
+    };
+
+    log_init("test", LOG_ERROR, LOG_FORMAT_TEXT);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
