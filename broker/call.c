@@ -83,7 +83,9 @@ void call_leave_worker(struct broker_core *core, struct call *call)
     call_drop_open(core, call);
     LIST_REMOVE(call, of_worker);
     table_remove(&core->by_id, &call->by_id);
+    sick_unstuck(core, call);
     call->worker->running--;
+    registry_standing(call->worker, core->now_ns);
     call->service->n_running--;
     call->worker = NULL;
     core->levels_stale = true;
@@ -117,6 +119,7 @@ void call_cancel_at_worker(struct broker_core *core, struct call *call, enum sta
     };
 
     core_send(core, call->worker->session, &header, NULL, NULL, false);
+    sick_watch(core, call, core->now_ns);
 }
 
 void call_end(struct broker_core *core, struct call *call, const struct verdict *verdict,
@@ -155,11 +158,16 @@ void router_deadlines(struct broker_core *core, int64_t now_ns)
 
     while ((timer = mesh_timers_pop(&core->deadlines, now_ns))) {
         struct call *call = container_of(timer, struct call, timer);
-        struct verdict verdict =
-            verdict_make(STATUS_DEADLINE_EXCEEDED, call->worker == NULL && !call->local,
-                         call->worker ? "the deadline passed while worker '%s' ran the call"
-                                      : "the deadline passed in the queue%s",
-                         call->worker ? call->worker->session->name : "");
+        struct verdict verdict;
+
+        if (!call->caller) {
+            sick_stuck(core, call);
+            continue;
+        }
+        verdict = verdict_make(STATUS_DEADLINE_EXCEEDED, call->worker == NULL && !call->local,
+                               call->worker ? "the deadline passed while worker '%s' ran the call"
+                                            : "the deadline passed in the queue%s",
+                               call->worker ? call->worker->session->name : "");
 
         call_end(core, call, &verdict, now_ns);
     }

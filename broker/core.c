@@ -116,6 +116,8 @@ static bool on_message(struct broker_core *core, const struct broker_event *even
         return false;
     }
     mesh_heartbeat_heard(&session->beat, core->now_ns);
+    if (session->worker && session->worker->ill & ILL_QUIET)
+        sick_listen(core, session->worker, core->now_ns);
     if (on_common(core, session, &event->frame->header))
         return false;
     return event->side == BROKER_FRONT ? on_front(core, session, event)
@@ -133,7 +135,8 @@ static void set_levels(struct broker_core *core)
         if (!service->metrics && service->known)
             service->metrics = stats_service(service->name);
         stats_levels(service->metrics, service->queue.count, service->queue.bytes,
-                     service->n_running, service->n_workers, registry_capacity(service, NULL));
+                     service->n_running, service->n_workers, service->any->capacity,
+                     service->any->n_ill);
     }
 }
 
@@ -141,6 +144,7 @@ static void on_tick(struct broker_core *core)
 {
     router_deadlines(core, core->now_ns);
     session_beats(core);
+    sick_heal(core, core->now_ns);
     if (core->levels_stale && core->now_ns - core->levels_ns >= LEVELS_NS)
         set_levels(core);
 }
@@ -149,10 +153,13 @@ int64_t broker_core_next_ns(const struct broker_core *core)
 {
     int64_t next = mesh_timers_next_ns(&core->beats);
     int64_t deadline = mesh_timers_next_ns(&core->deadlines);
+    int64_t healing = mesh_timers_next_ns(&core->healings);
     int64_t push = local_next_ns(core);
 
     if (deadline < next)
         next = deadline;
+    if (healing < next)
+        next = healing;
     if (push < next)
         next = push;
     if (core->levels_stale && core->levels_ns + LEVELS_NS < next)
@@ -275,6 +282,7 @@ void broker_core_destroy(struct broker_core **core)
     table_fini(&self->by_id);
     mesh_timers_fini(&self->beats);
     mesh_timers_fini(&self->deadlines);
+    mesh_timers_fini(&self->healings);
     while (self->blanks) {
         struct broker_message *message = self->blanks;
 

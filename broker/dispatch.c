@@ -5,6 +5,7 @@
 
 #define KEPT_MAX ((size_t)64 << 20) /* bytes of copies for second tries */
 #define ATTEMPTS_MAX 1              /* second tries */
+#define WAITED_SHARE 8              /* how much one call says of the average */
 
 /* ---- to be sent again ---------------------------------------------------------------------------- */
 
@@ -54,21 +55,24 @@ static void keep_open(struct broker_core *core, struct call *call, struct broker
         core->kept_bytes += bytes;
 }
 
-/* What a call demands, read from its OPEN again. */
-static int open_selector(struct broker_message *message, struct selector **out)
+/* The pool of a call, read from its OPEN again. */
+static int open_pool(struct call *call, struct broker_message *message, struct pool **out)
 {
+    struct selector *selector = NULL;
     mesh_meta *meta = NULL;
     struct mesh_frame frame;
-    int err;
+    int err = 0;
 
     mesh_message_frame(&message->message, &frame);
-    if (!(frame.header.flags & MESH_ROUTE))
-        return 0;
-    err = mesh_meta_unpack(&frame, &meta);
-    if (err < 0)
-        return err;
-    err = selector_create(meta->selector, meta->n_selector, out);
-    dragoman__mesh__v1__meta__free_unpacked(meta, NULL);
+    if (frame.header.flags & MESH_ROUTE)
+        err = mesh_meta_unpack(&frame, &meta);
+    if (err == 0 && meta)
+        err = selector_create(meta->selector, meta->n_selector, &selector);
+    if (err == 0)
+        err = pool_get(call->service, &selector, out);
+    selector_destroy(&selector);
+    if (meta)
+        dragoman__mesh__v1__meta__free_unpacked(meta, NULL);
     return err;
 }
 
@@ -88,19 +92,16 @@ bool dispatch_take_back(struct broker_core *core, struct call *call)
 bool dispatch_again(struct broker_core *core, struct call *call, int64_t now_ns)
 {
     struct broker_message *message = call->open;
-    struct selector *selector = NULL;
+    struct pool *pool = NULL;
 
-    if (!may_try_again(call) || !message || open_selector(message, &selector) < 0)
+    if (!may_try_again(call) || !message || open_pool(call, message, &pool) < 0 ||
+        !dispatch_take_back(core, call))
         return false;
-    if (dispatch_take_back(core, call)) {
-        call->open = NULL;
-        call->header.attempt++;
-        stats_retried();
-        router_route(core, call, message, &selector, now_ns);
-        message = NULL;
-    }
-    selector_destroy(&selector);
-    return message == NULL;
+    call->open = NULL;
+    call->header.attempt++;
+    stats_retried();
+    router_route(core, call, message, pool, now_ns);
+    return true;
 }
 
 /* ---- to a worker ----------------------------------------------------------------------------- */
@@ -124,7 +125,8 @@ static void dispatch(struct broker_core *core, struct call *call, struct worker 
     call->worker = worker;
     LIST_INSERT_HEAD(&worker->calls, call, of_worker);
     worker->running++;
-    worker->used_ns = now_ns;
+    registry_turn(&core->registry, worker);
+    registry_standing(worker, now_ns);
     session->last_id = call->id;
     call->started_ns = now_ns;
     call->service->n_running++;
@@ -139,9 +141,18 @@ static void dispatch(struct broker_core *core, struct call *call, struct worker 
 static void start_waiting(struct broker_core *core, struct call *call, struct worker *worker,
                           int64_t now_ns)
 {
+    struct service *service = call->service;
     struct broker_message *message = call->open;
 
+    if (admission_too_late(call, now_ns)) {
+        struct verdict verdict = verdict_make(STATUS_DEADLINE_EXCEEDED, true,
+                                              "too little time was left after the queue");
+
+        call_end(core, call, &verdict, now_ns);
+        return;
+    }
     call->open = NULL;
+    service->waited_ns += (now_ns - call->arrived_ns - service->waited_ns) / WAITED_SHARE;
     if (call->header.body_bytes > worker->session->max_message_bytes) {
         broker_core_recycle(core, message);
         call_fails(core, call, STATUS_RESOURCE_EXHAUSTED,
@@ -157,47 +168,60 @@ void router_fill(struct broker_core *core, struct worker *worker, int64_t now_ns
 
     while (!worker->draining && worker->running < worker->capacity &&
            fruitless < worker->n_services) {
-        struct service *service = worker->services[worker->turn++ % worker->n_services];
-        struct queue_entry *entry =
-            queue_take(&service->queue, worker->offer->labels, worker->offer->n_labels);
+        size_t i = worker->turn++ % worker->n_services;
+        struct queue_entry *entry = pool_next(&worker->places[i]);
 
         fruitless = entry ? 0 : fruitless + 1;
-        if (entry)
-            start_waiting(core, container_of(entry, struct call, entry), worker, now_ns);
+        if (!entry)
+            continue;
+        entry = queue_aged(entry, admission_aged_ns(worker->services[i], now_ns));
+        queue_take(&worker->services[i]->queue, entry);
+        start_waiting(core, container_of(entry, struct call, entry), worker, now_ns);
     }
 }
 
-/* Give the call to a worker, or let it wait, or refuse it. Takes the message. */
-void router_route(struct broker_core *core, struct call *call, struct broker_message *message,
-                  struct selector **selector, int64_t now_ns)
+void router_settle(struct broker_core *core, struct service *service, int64_t now_ns)
 {
-    bool waits = (call->header.flags & MESH_WAIT) != 0;
-    struct worker *worker = registry_pick(call->service, *selector);
+    struct pool *pool = NULL;
+
+    LIST_FOREACH (pool, &service->pools, of_service)
+        while (pool->waiting.count > 0 && pool_pick(pool, 0))
+            router_fill(core, pool_pick(pool, 0), now_ns);
+}
+
+void router_route(struct broker_core *core, struct call *call, struct broker_message *message,
+                  struct pool *pool, int64_t now_ns)
+{
+    struct worker *worker = pool_pick(pool, call->affinity);
     struct verdict verdict;
 
     if (worker) {
         dispatch(core, call, worker, message, now_ns);
         return;
     }
-    if (!waits && !registry_serves(call->service, *selector)) {
+    if (pool->n_members == 0 && !(call->header.flags & MESH_WAIT)) {
         broker_core_recycle(core, message);
-        verdict = verdict_nobody(call->service, *selector);
+        verdict = verdict_nobody(pool);
         call_end(core, call, &verdict, now_ns);
         return;
     }
-    admission_enqueue(core, call, message, selector, now_ns);
+    admission_enqueue(core, call, message, pool, now_ns);
 }
 
 void dispatch_return(struct broker_core *core, struct call *call, int64_t now_ns)
 {
     struct broker_message *message = call->open;
-    struct selector *selector = NULL;
     struct worker *worker = NULL;
+    struct pool *pool = NULL;
 
+    if (open_pool(call, message, &pool) < 0) {
+        call_fails(core, call, STATUS_RESOURCE_EXHAUSTED, "too many calls wait", now_ns);
+        return;
+    }
     call->open = NULL;
-    if (open_selector(message, &selector) == 0 && (worker = registry_pick(call->service, selector)))
+    worker = pool_pick(pool, call->affinity);
+    if (worker)
         dispatch(core, call, worker, message, now_ns);
     else
-        admission_return(core, call, message, &selector, now_ns);
-    selector_destroy(&selector);
+        admission_return(core, call, message, pool, now_ns);
 }

@@ -8,11 +8,12 @@
 
 uint32_t lease_demand(const struct worker *worker)
 {
+    const struct member *member = NULL;
     size_t demand = 0;
 
     for (size_t i = 0; i < worker->n_services; i++)
-        demand += queue_wanting(&worker->services[i]->queue, worker->offer->labels,
-                                worker->offer->n_labels);
+        LIST_FOREACH (member, &worker->places[i], of_worker)
+            demand += member->pool->waiting.count;
     return demand < UINT32_MAX ? (uint32_t)demand : UINT32_MAX;
 }
 
@@ -24,21 +25,19 @@ static void tell(struct broker_core *core, struct worker *worker, int64_t now_ns
     core_send(core, worker->session, &pong, NULL, NULL, false);
 }
 
-void lease_wanted(struct broker_core *core, const struct service *service,
-                  const struct selector *selector, int64_t now_ns)
+void lease_wanted(struct broker_core *core, const struct pool *pool, int64_t now_ns)
 {
+    const struct member *member = NULL;
     unsigned n_told = 0;
 
-    if (registry_capacity(service, selector) > 0)
+    if (pool->capacity > 0)
         return;
-    for (size_t i = 0; i < service->n_workers && n_told < TOLD_MAX; i++) {
-        struct worker *worker = service->workers[i];
-
-        if (now_ns - worker->told_ns < TOLD_NS ||
-            !selector_matches(selector, worker->offer->labels, worker->offer->n_labels))
+    LIST_FOREACH (member, &pool->members, of_pool) {
+        if (now_ns - member->worker->told_ns < TOLD_NS)
             continue;
-        tell(core, worker, now_ns);
-        n_told++;
+        tell(core, member->worker, now_ns);
+        if (++n_told == TOLD_MAX)
+            return;
     }
 }
 

@@ -79,7 +79,7 @@ static service_state *service_describe(const struct service *service)
     dragoman__mesh__v1__service_state__init(state);
     state->name = service->name;
     state->workers = (uint32_t)service->n_workers;
-    state->capacity = (uint32_t)registry_capacity(service, NULL);
+    state->capacity = (uint32_t)service->any->capacity;
     state->running = (uint32_t)service->n_running;
     state->queued = (uint32_t)service->queue.count;
     state->queue_limit = (uint32_t)service->queue.limit;

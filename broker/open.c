@@ -75,26 +75,36 @@ static struct service *service_named(struct broker_core *core, struct session *s
 
 static void open_call(struct broker_core *core, struct session *session, struct service *service,
                       struct broker_message *message, const struct mesh_header *header,
-                      const char *tenant, struct selector **selector, int64_t now_ns)
+                      const mesh_meta *meta, struct selector **selector, int64_t now_ns)
 {
     struct call *call = call_create(core, session, header, now_ns);
+    struct pool *pool = NULL;
+    struct verdict verdict;
+    int err = -ENOMEM;
 
     if (!service->metrics)
         service->metrics = stats_service(service->name);
-    if (call)
-        call->entry.tenant = queue_tenant_get(&service->queue, tenant);
-    if (call && call->entry.tenant) {
+    if (call) {
         call->service = service;
-        router_route(core, call, message, selector, now_ns);
+        call->entry.tenant = queue_tenant_get(&service->queue, meta ? meta->tenant : "");
+        if (meta && meta->affinity[0] != '\0')
+            call->affinity = table_key(meta->affinity, strlen(meta->affinity)) | 1;
+    }
+    if (call && call->entry.tenant)
+        err = pool_get(service, selector, &pool);
+    if (err == 0) {
+        router_route(core, call, message, pool, now_ns);
         return;
     }
     broker_core_recycle(core, message);
+    verdict = verdict_make(STATUS_RESOURCE_EXHAUSTED, true,
+                           err == -ENOSPC ? "calls of too many different selectors wait"
+                                          : "the broker is out of memory");
     if (call) {
-        call_leave_caller(core, call, STATUS_RESOURCE_EXHAUSTED, now_ns);
-        call_free(core, call);
+        call_end(core, call, &verdict, now_ns);
+        return;
     }
-    refuse(core, session, header->call_id,
-           verdict_make(STATUS_RESOURCE_EXHAUSTED, true, "the broker is out of memory"));
+    refuse(core, session, header->call_id, verdict);
     registry_forget(&core->registry, service);
 }
 
@@ -124,7 +134,7 @@ static bool open_by_meta(struct broker_core *core, struct session *session,
     service = service_named(core, session, &frame->header, meta->method);
     if (!service)
         goto done;
-    open_call(core, session, service, message, &frame->header, meta->tenant, &selector, now_ns);
+    open_call(core, session, service, message, &frame->header, meta, &selector, now_ns);
     taken = true;
 done:
     selector_destroy(&selector);
@@ -150,6 +160,6 @@ bool router_open(struct broker_core *core, struct session *session, struct broke
         service = registry_find_method(&core->registry, frame->header.method_hash);
     if (!service)
         return open_by_meta(core, session, message, frame, now_ns);
-    open_call(core, session, service, message, &frame->header, "", &any, now_ns);
+    open_call(core, session, service, message, &frame->header, NULL, &any, now_ns);
     return true;
 }

@@ -1,37 +1,44 @@
 #include "broker/state.h"
 
-/* Nobody is there to serve it, and it does not wait for somebody who may come. */
-static bool is_orphan(const struct queue_entry *entry, void *arg)
-{
-    const struct broker_core *core = arg;
-    const struct call *call = container_of(entry, struct call, entry);
+struct orphans {
+    const struct broker_core *core;
+    struct calls calls;
+};
 
-    return (core->draining || !(call->header.flags & MESH_WAIT)) &&
-           !registry_serves(call->service, queue_entry_selector(entry));
+/* Nobody is there to serve it, and it does not wait for somebody who may come. */
+static void gather(struct queue_entry *entry, void *arg)
+{
+    struct orphans *orphans = arg;
+    struct call *call = container_of(entry, struct call, entry);
+
+    if (orphans->core->draining || !(call->header.flags & MESH_WAIT))
+        LIST_INSERT_HEAD(&orphans->calls, call, of_worker); /* it has none */
 }
 
 /* The service may be gone afterwards: one that was only waited for is forgotten with its last call. */
 static void end_orphans(struct broker_core *core, struct service *service, int64_t now_ns)
 {
-    bool left = service->queue.count > 0;
+    struct orphans orphans = {.core = core};
+    struct pool *pool = NULL;
+    struct call *call = NULL;
 
-    while (left) {
-        struct queue_entry *entry = queue_find(&service->queue, is_orphan, core);
-        struct call *call = entry ? container_of(entry, struct call, entry) : NULL;
-        struct verdict verdict;
+    LIST_FOREACH (pool, &service->pools, of_service)
+        if (pool->n_members == 0)
+            queue_each(&pool->waiting, gather, &orphans);
+    while ((call = LIST_FIRST(&orphans.calls))) {
+        struct verdict verdict = verdict_nobody(pool_of_entry(&call->entry));
 
-        if (!call)
-            return;
-        left = service->queue.count > 1;
-        verdict = verdict_nobody(service, queue_entry_selector(entry));
+        LIST_REMOVE(call, of_worker);
         call_end(core, call, &verdict, now_ns);
     }
 }
 
 void router_orphans(struct broker_core *core, struct worker *worker, int64_t now_ns)
 {
-    for (size_t i = 0; i < worker->n_services; i++)
+    for (size_t i = 0; i < worker->n_services; i++) {
         end_orphans(core, worker->services[i], now_ns);
+        router_settle(core, worker->services[i], now_ns);
+    }
 }
 
 void router_all_orphans(struct broker_core *core, int64_t now_ns)

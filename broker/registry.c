@@ -12,7 +12,12 @@
 #define LABEL_MAX_BYTES 256   /* of a label's key, a value */
 #define LABEL_VALUES_MAX 4096 /* of one worker, all keys together */
 #define OFFER_SERVICES_MAX 64
-#define METHODS_MAX 256 /* of one service, ever */
+#define METHODS_MAX 256    /* of one service, ever */
+#define WARM_NS 5000000000 /* from then on a worker gets its full share */
+#define WARMTH_MIN 0.1
+#define WEIGHT_LABEL "weight" /* of the calls, against other workers' */
+#define WEIGHT_DEFAULT 100
+#define WEIGHT_MAX 1000
 
 struct method {
     struct table_node by_hash;
@@ -26,6 +31,12 @@ void registry_init(struct registry *registry, size_t queue_limit, size_t queue_b
     table_init(&registry->methods, seed);
     LIST_INIT(&registry->workers);
     registry->last = &registry->first;
+}
+
+void registry_weights(struct registry *registry, const struct queue_weight *weights, size_t n)
+{
+    registry->weights = weights;
+    registry->n_weights = n;
 }
 
 /* ---- services -------------------------------------------------------------------------------- */
@@ -54,6 +65,7 @@ static void service_free(struct service *service)
 {
     for (size_t i = 0; i < service->n_methods; i++)
         free(service->methods[i]);
+    pool_free_all(service);
     free(service->methods);
     free(service->descriptor_set.data);
     free(service->workers);
@@ -77,6 +89,7 @@ static bool name_valid(const char *name, size_t size)
 int registry_expect(struct registry *registry, const char *name, size_t size, struct service **out)
 {
     struct service *service = NULL;
+    struct selector *nothing = NULL;
 
     if (!name_valid(name, size))
         return -EINVAL;
@@ -86,8 +99,12 @@ int registry_expect(struct registry *registry, const char *name, size_t size, st
     if (!service)
         return -ENOMEM;
     queue_init(&service->queue, registry->queue_limit, registry->queue_bytes);
+    service->queue.weights = registry->weights;
+    service->queue.n_weights = registry->n_weights;
+    table_init(&service->by_selector, registry->services.seed);
+    LIST_INIT(&service->pools);
     service->name = strndup(name, size);
-    if (!service->name ||
+    if (!service->name || pool_get(service, &nothing, &service->any) < 0 ||
         table_add(&registry->services, &service->by_name, table_key(name, size)) < 0) {
         service_free(service);
         return -ENOMEM;
@@ -237,8 +254,12 @@ static const char *offer_fault(const mesh_register *offer)
 
 /* ---- workers --------------------------------------------------------------------------------- */
 
-static int service_enlist(struct service *service, struct worker *worker)
+static int service_enlist(struct service *service, struct worker *worker, int64_t now_ns)
 {
+    if (service->n_workers == 0)
+        service->manned_ns = now_ns;
+    else if (now_ns - service->manned_ns >= WARM_NS)
+        worker->joined_ns = now_ns; /* the others are warm: a stream of calls must not drown it */
     if (service->n_workers == service->room) {
         size_t room = service->room ? 2 * service->room : 4;
         struct worker **workers = realloc(service->workers, room * sizeof(*workers));
@@ -271,7 +292,7 @@ static bool worker_has(const struct worker *worker, const struct service *servic
 }
 
 static int service_join(struct registry *registry, struct worker *worker,
-                        Dragoman__Mesh__V1__ServiceOffer *offer)
+                        Dragoman__Mesh__V1__ServiceOffer *offer, int64_t now_ns)
 {
     size_t size = strlen(offer->name);
     struct service *service = registry_find(registry, offer->name, size);
@@ -283,14 +304,33 @@ static int service_join(struct registry *registry, struct worker *worker,
         reflect_keep(service, offer);
     if (err < 0 || worker_has(worker, service))
         return err;
-    err = service_enlist(service, worker);
-    if (err == 0)
-        worker->services[worker->n_services++] = service;
-    return err;
+    err = service_enlist(service, worker, now_ns);
+    if (err < 0)
+        return err;
+    worker->services[worker->n_services] = service;
+    LIST_INIT(&worker->places[worker->n_services]);
+    worker->n_services++;
+    return pool_join(service, worker, &worker->places[worker->n_services - 1]);
+}
+
+/* Of those that are equal otherwise a worker of weight 20 gets a quarter of what one of 80 gets. */
+static unsigned weight_of(const mesh_register *offer)
+{
+    for (size_t i = 0; i < offer->n_labels; i++) {
+        const Dragoman__Mesh__V1__Label *label = offer->labels[i];
+        unsigned long weight;
+
+        if (strcmp(label->key, WEIGHT_LABEL) != 0 || label->n_values != 1)
+            continue;
+        weight = strtoul(label->values[0], NULL, 10);
+        if (weight >= 1 && weight <= WEIGHT_MAX)
+            return (unsigned)weight;
+    }
+    return WEIGHT_DEFAULT;
 }
 
 int registry_add(struct registry *registry, struct session *session, mesh_register *offer,
-                 struct worker **out, const char **why)
+                 int64_t now_ns, struct worker **out, const char **why)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
     int err = 0;
@@ -308,12 +348,16 @@ int registry_add(struct registry *registry, struct session *session, mesh_regist
     worker->capacity = offer->capacity;
     worker->lends = offer->capacity_total > 0;
     worker->id = ++registry->next_id;
+    worker->joined_ns = now_ns - WARM_NS;
+    worker->weight = weight_of(offer);
+    worker->standing.turn = registry->turn;
     worker->services = calloc(offer->n_services, sizeof(struct service *));
-    if (!worker->services)
+    worker->places = calloc(offer->n_services, sizeof(*worker->places));
+    if (!worker->services || !worker->places)
         err = -ENOMEM;
     for (size_t i = 0; err == 0 && i < offer->n_services; i++)
         if (!brokers_own(offer->services[i]->name))
-            err = service_join(registry, worker, offer->services[i]);
+            err = service_join(registry, worker, offer->services[i], now_ns);
     if (err < 0) {
         *why = err == -ENOMEM ? "out of memory" : "too many services or methods are known";
         registry_remove(registry, &worker);
@@ -328,8 +372,10 @@ void registry_drain(struct registry *registry, struct worker *worker)
 {
     worker->draining = true;
     registry->version++;
-    for (size_t i = 0; i < worker->n_services; i++)
+    for (size_t i = 0; i < worker->n_services; i++) {
+        pool_leave(&worker->places[i]);
         service_delist(worker->services[i], worker);
+    }
 }
 
 void registry_remove(struct registry *registry, struct worker **worker)
@@ -341,52 +387,36 @@ void registry_remove(struct registry *registry, struct worker **worker)
     LIST_REMOVE(self, link);
     dragoman__mesh__v1__register__free_unpacked(self->offer, NULL);
     free(self->services);
+    free(self->places);
     free(self);
 }
 
-/* a's load is less than b's, as fractions of their capacity. */
-static bool less_loaded(const struct worker *a, const struct worker *b)
+struct members *registry_places(struct worker *worker, const struct service *service)
 {
-    uint64_t one = (uint64_t)a->running * b->capacity;
-    uint64_t other = (uint64_t)b->running * a->capacity;
-
-    return one != other ? one < other : a->used_ns < b->used_ns;
+    for (size_t i = 0; i < worker->n_services; i++)
+        if (worker->services[i] == service)
+            return &worker->places[i];
+    return NULL;
 }
 
-struct worker *registry_pick(const struct service *service, const struct selector *selector)
+void registry_standing(struct worker *worker, int64_t now_ns)
 {
-    struct worker *best = NULL;
+    int64_t age_ns = now_ns - worker->joined_ns;
+    double warmth = age_ns < WARM_NS ? (double)age_ns / WARM_NS : 1;
+    double slots = (double)worker->capacity * worker->weight;
 
-    for (size_t i = 0; i < service->n_workers; i++) {
-        struct worker *worker = service->workers[i];
-
-        if (worker->running < worker->capacity && (!best || less_loaded(worker, best)) &&
-            selector_matches(selector, worker->offer->labels, worker->offer->n_labels))
-            best = worker;
-    }
-    return best;
+    if (warmth < WARMTH_MIN)
+        warmth = WARMTH_MIN;
+    worker->standing.load = worker->running > 0 ? worker->running / (slots * warmth) : 0;
+    pool_changed(worker);
 }
 
-bool registry_serves(const struct service *service, const struct selector *selector)
+void registry_turn(struct registry *registry, struct worker *worker)
 {
-    for (size_t i = 0; i < service->n_workers; i++) {
-        const mesh_register *offer = service->workers[i]->offer;
+    struct standing *standing = &worker->standing;
 
-        if (selector_matches(selector, offer->labels, offer->n_labels))
-            return true;
-    }
-    return false;
-}
-
-uint64_t registry_capacity(const struct service *service, const struct selector *selector)
-{
-    uint64_t capacity = 0;
-
-    for (size_t i = 0; i < service->n_workers; i++) {
-        const struct worker *worker = service->workers[i];
-
-        if (selector_matches(selector, worker->offer->labels, worker->offer->n_labels))
-            capacity += worker->capacity;
-    }
-    return capacity;
+    if (standing->turn < registry->turn)
+        standing->turn = registry->turn;
+    registry->turn = standing->turn;
+    standing->turn += (double)WEIGHT_DEFAULT / worker->weight;
 }

@@ -7,8 +7,9 @@
 #ifndef BROKER_REGISTRY_H
 #define BROKER_REGISTRY_H
 
-#include "broker/queue.h"
+#include "broker/pool.h"
 #include "broker/table.h"
+#include "mesh/deadline.h"
 #include "mesh/message.h"
 
 #include <sys/queue.h>
@@ -35,13 +36,20 @@ struct service {
     bool known;              /* a worker has offered it; else calls only wait for one */
     struct worker **workers; /* (n_workers) those that take calls: not the draining ones */
     size_t n_workers, room;
-    char **methods; /* (n_methods) all that were ever offered */
+    int64_t manned_ns; /* since when there has been one */
+    char **methods;    /* (n_methods) all that were ever offered */
     size_t n_methods;
     ProtobufCBinaryData descriptor_set; /* what Reflection says of it; empty: nothing */
     struct queue queue;
+    struct pools pools; /* by what calls demand of their workers */
+    struct table by_selector;
+    struct pool *any; /* the one of calls that demand nothing */
+    uint64_t n_asked; /* times that a pool was looked for */
     uint64_t n_running, n_started, n_failed;
-    uint64_t n_held; /* calls that held_ns is the average of */
-    int64_t held_ns; /* moving average of the time that a call holds its worker */
+    uint64_t n_held;     /* calls that held_ns is the average of */
+    int64_t held_ns;     /* moving average of the time that a call holds its worker */
+    int64_t quickest_ns; /* likewise of the quickest: no call can be hoped to take less */
+    int64_t waited_ns;   /* likewise of the time in the queue */
     struct service_metrics *metrics;
 };
 
@@ -51,13 +59,21 @@ struct worker {
     uint64_t id;
     mesh_register *offer;      /* labels and services as registered */
     struct service **services; /* (n_services) */
+    struct members *places;    /* (n_services) in the pools of each, until it drains */
     size_t n_services;
     size_t turn; /* which service's queue its next free slot looks at first */
     uint32_t capacity, running;
+    struct standing standing;
+    unsigned weight;   /* its label of that name */
+    int64_t joined_ns; /* when it came to others: it is given calls slowly at first */
     bool draining;
-    bool lends;      /* it has other brokers: an OPEN may cross a CAPACITY and come back */
-    int64_t used_ns; /* when it was last given a call */
-    int64_t told_ns; /* when it last heard unasked that calls wait */
+    bool lends;             /* it has other brokers: an OPEN may cross a CAPACITY and come back */
+    unsigned ill;           /* why it should get no calls, enum illness; 0: it is well */
+    unsigned n_stuck;       /* calls that have ignored their CANCEL for too long */
+    unsigned n_failures;    /* ENDs in a row that say it cannot serve */
+    unsigned n_ejections;   /* in a row; each lasts longer than the one before */
+    struct mesh_timer heal; /* when its ejection is over */
+    int64_t told_ns;        /* when it last heard unasked that calls wait */
     uint64_t n_ended;
     struct calls calls;
 };
@@ -68,6 +84,9 @@ struct registry {
     struct table methods;  /* by the hash of "/service/method" */
     struct service *first, **last;
     struct workers workers;
+    const struct queue_weight *weights; /* (n_weights) of tenants; borrowed */
+    size_t n_weights;
+    double turn; /* of the worker that was given a call last */
     uint64_t next_id;
     uint64_t version; /* counts changes that callers of the directory may care about */
 };
@@ -79,6 +98,8 @@ void registry_fini(struct registry *registry); /* without workers and waiting ca
 struct service *registry_find(const struct registry *registry, const char *name, size_t size);
 /** The service of a method's hash; NULL when no worker has offered it. */
 struct service *registry_find_method(const struct registry *registry, uint64_t hash);
+/** Weights of tenants, for every service's queue. Before any service is known. */
+void registry_weights(struct registry *registry, const struct queue_weight *weights, size_t n);
 /** A service that callers wait for before any worker has offered it. @return 0; -ENOSPC; -ENOMEM */
 int registry_expect(struct registry *registry, const char *name, size_t size, struct service **out);
 /** Forget one that was only waited for, when nothing waits any more. */
@@ -92,17 +113,18 @@ void registry_forget(struct registry *registry, struct service *service);
  * @return 0; -EINVAL; -ENOSPC; -ENOMEM
  */
 int registry_add(struct registry *registry, struct session *session, mesh_register *offer,
-                 struct worker **out, const char **why);
+                 int64_t now_ns, struct worker **out, const char **why);
 /** No more calls for it. */
 void registry_drain(struct registry *registry, struct worker *worker);
 /** Its calls are gone by then. */
 void registry_remove(struct registry *registry, struct worker **worker);
 
-/** The least loaded worker with a free slot; of equal ones who has been idle longest. NULL: none. */
-struct worker *registry_pick(const struct service *service, const struct selector *selector);
-/** Whether any worker would match. */
-bool registry_serves(const struct service *service, const struct selector *selector);
-/** Calls at once that all matching workers together take; 0 also while all is lent to other brokers. */
-uint64_t registry_capacity(const struct service *service, const struct selector *selector);
+/** Its places in the pools of one of its services. */
+struct members *registry_places(struct worker *worker, const struct service *service);
+
+/** The worker has been given a call, or lost one, or its capacity has changed: who is next may be another. */
+void registry_standing(struct worker *worker, int64_t now_ns);
+/** It is given a call: of equal ones the others are next. */
+void registry_turn(struct registry *registry, struct worker *worker);
 
 #endif

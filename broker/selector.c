@@ -1,5 +1,7 @@
 #include "broker/selector.h"
 
+#include "broker/table.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +14,7 @@ struct demand {
 };
 
 struct selector {
+    uint64_t hash;
     size_t n;
     struct demand demands[]; /* (n) sorted by key */
 };
@@ -46,6 +49,25 @@ static int demand_fill(struct demand *demand, const Dragoman__Mesh__V1__Label *l
     return 0;
 }
 
+static uint64_t hash_of(const struct selector *selector)
+{
+    uint64_t hash = 0;
+
+    for (size_t i = 0; i < selector->n; i++) {
+        const struct demand *demand = &selector->demands[i];
+
+        hash = table_pair(hash, table_key(demand->key, strlen(demand->key)));
+        for (size_t j = 0; j < demand->n_values; j++)
+            hash = table_pair(hash, table_key(demand->values[j], strlen(demand->values[j])));
+    }
+    return hash;
+}
+
+uint64_t selector_hash(const struct selector *selector)
+{
+    return selector ? selector->hash : 0;
+}
+
 int selector_create(Dragoman__Mesh__V1__Label *const *labels, size_t n, struct selector **out)
 {
     struct selector *selector = NULL;
@@ -65,6 +87,7 @@ int selector_create(Dragoman__Mesh__V1__Label *const *labels, size_t n, struct s
         return err;
     }
     qsort(selector->demands, n, sizeof(*selector->demands), by_key);
+    selector->hash = hash_of(selector);
     *out = selector;
     return 0;
 }

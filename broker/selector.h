@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct selector;
 
@@ -19,6 +20,9 @@ int selector_create(Dragoman__Mesh__V1__Label *const *labels, size_t n, struct s
 void selector_destroy(struct selector **selector);
 
 bool selector_equal(const struct selector *a, const struct selector *b);
+
+/** The same for equal ones. */
+uint64_t selector_hash(const struct selector *selector);
 
 /** Whether a worker with these labels has, for each key, one of the wanted values. */
 bool selector_matches(const struct selector *selector, Dragoman__Mesh__V1__Label *const *labels,

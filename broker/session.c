@@ -187,6 +187,8 @@ void session_beats(struct broker_core *core)
 
         if (mesh_heartbeat_alive(&session->beat, core->now_ns)) {
             mesh_timer_set(&core->beats, timer, core->now_ns + session->beat.interval_ns);
+            if (session->worker)
+                sick_listen(core, session->worker, core->now_ns);
             continue;
         }
         forget_peer(core, session->side, session->peer);

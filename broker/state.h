@@ -46,11 +46,14 @@ struct call {
     struct worker *worker;
     struct local *local;
     struct queue_entry entry;
+    uint64_t affinity;           /* of its session's calls to a worker; 0: none */
+    bool stuck;                  /* its worker has ignored CANCEL */
     struct mesh_header header;   /* of OPEN, as the worker gets it */
     struct broker_message *open; /* while it waits; then a copy, while it may be sent again */
     int64_t deadline_ns, arrived_ns, started_ns;
-    unsigned n_bounced;      /* workers that had lent its slot elsewhere */
-    struct mesh_timer timer; /* of the deadline */
+    unsigned n_bounced; /* workers that had lent its slot elsewhere */
+    struct mesh_timer
+        timer; /* of the deadline; then of the patience with a worker that is to stop */
 };
 
 LIST_HEAD(sessions, session);
@@ -65,7 +68,7 @@ struct broker_core {
     struct table by_peer, by_caller, by_id;
     struct sessions sessions;
     size_t n_sessions[2]; /* of each side */
-    struct mesh_timers beats, deadlines;
+    struct mesh_timers beats, deadlines, healings;
     uint64_t next_serial, next_id;
     uint64_t n_calls; /* that wait or run */
     uint64_t n_started, n_ended;
@@ -176,18 +179,22 @@ bool router_from_worker(struct broker_core *core, struct session *session,
 
 /* Let the call wait, or refuse it. Takes the message. */
 void admission_enqueue(struct broker_core *core, struct call *call, struct broker_message *message,
-                       struct selector **selector, int64_t now_ns);
+                       struct pool *pool, int64_t now_ns);
 /* Let a call wait that has been taken from the queue before, at its head. Takes the message. */
 void admission_return(struct broker_core *core, struct call *call, struct broker_message *message,
-                      struct selector **selector, int64_t now_ns);
+                      struct pool *pool, int64_t now_ns);
+/* Calls that have waited since before then are next. */
+int64_t admission_aged_ns(const struct service *service, int64_t now_ns);
+/* Whether the call cannot end in time even if it begins now. */
+bool admission_too_late(const struct call *call, int64_t now_ns);
 /* Nobody serves such a call. */
-struct verdict verdict_nobody(const struct service *service, const struct selector *selector);
+struct verdict verdict_nobody(const struct pool *pool);
 
 /* ---- dispatch.c ---- */
 
 /* Give the call to a worker, or let it wait, or refuse it. Takes the message. */
 void router_route(struct broker_core *core, struct call *call, struct broker_message *message,
-                  struct selector **selector, int64_t now_ns);
+                  struct pool *pool, int64_t now_ns);
 /* Once more, by another worker: its own is gone. @return false: it must not */
 bool dispatch_again(struct broker_core *core, struct call *call, int64_t now_ns);
 /* Take a call that no answer has begun to from its worker. @return false: its OPEN was not kept */
@@ -197,17 +204,43 @@ void dispatch_return(struct broker_core *core, struct call *call, int64_t now_ns
 /* Give waiting calls to a worker's free slots. */
 void router_fill(struct broker_core *core, struct worker *worker, int64_t now_ns);
 
+/* Likewise to all workers of a service: some may take calls that did not. */
+void router_settle(struct broker_core *core, struct service *service, int64_t now_ns);
+
 /* ---- lease.c: workers that lend slots to several brokers ---- */
 
 /* Calls that wait for such a worker. */
 uint32_t lease_demand(const struct worker *worker);
 /* A call waits: when all who could serve it have lent their slots elsewhere, tell them. */
-void lease_wanted(struct broker_core *core, const struct service *service,
-                  const struct selector *selector, int64_t now_ns);
+void lease_wanted(struct broker_core *core, const struct pool *pool, int64_t now_ns);
 /* An END that says that the call's slot was lent elsewhere meanwhile. @return whether it was one, and the
  * call waits or runs again */
 bool lease_bounced(struct broker_core *core, struct call *call, const struct mesh_header *end,
                    int64_t now_ns);
+
+/* ---- sick.c: workers that should get no calls for a while ---- */
+
+enum illness {
+    ILL_STUCK = 1,   /* a handler has ignored its CANCEL for too long; until its END */
+    ILL_QUIET = 2,   /* nothing was heard of it for two heartbeats; until something is */
+    ILL_EJECTED = 4, /* it said UNAVAILABLE too often in a row; for some seconds */
+};
+
+/* A call without caller is to end soon. */
+void sick_watch(struct broker_core *core, struct call *call, int64_t now_ns);
+/* It has not. */
+void sick_stuck(struct broker_core *core, struct call *call);
+/* It has left its worker. */
+void sick_unstuck(struct broker_core *core, struct call *call);
+/* What the worker's END said of the worker. */
+void sick_judge(struct broker_core *core, struct worker *worker, const struct mesh_header *end,
+                int64_t now_ns);
+/* How long it has been silent. */
+void sick_listen(struct broker_core *core, struct worker *worker, int64_t now_ns);
+/* Ejections that are over. */
+void sick_heal(struct broker_core *core, int64_t now_ns);
+/* For people; "" when it is well. */
+const char *sick_why(const struct worker *worker);
 
 /* ---- orphan.c ---- */
 

@@ -10,7 +10,7 @@
 #define NS_PER_S 1e9
 
 struct service_metrics {
-    struct metric *waited, *took, *queued, *queued_bytes, *running, *workers, *capacity;
+    struct metric *waited, *took, *queued, *queued_bytes, *running, *workers, *capacity, *sick;
     struct metric *ended[N_CODES]; /* made when a code first comes */
     char name[160];
 };
@@ -35,6 +35,8 @@ struct service_metrics *stats_service(const char *name)
     metrics->workers = metrics_gauge("dragoman_broker_workers", "Workers that take calls.", labels);
     metrics->capacity =
         metrics_gauge("dragoman_broker_capacity", "Calls that the workers take at once.", labels);
+    metrics->sick = metrics_gauge("dragoman_broker_sick_workers",
+                                  "Workers that get no calls while others can.", labels);
     return metrics;
 }
 
@@ -62,7 +64,7 @@ void stats_ended(struct service_metrics *metrics, uint16_t status, int64_t took_
 }
 
 void stats_levels(struct service_metrics *metrics, size_t queued, size_t queued_bytes,
-                  uint64_t running, size_t workers, uint64_t capacity)
+                  uint64_t running, size_t workers, uint64_t capacity, size_t sick)
 {
     if (!metrics)
         return;
@@ -71,6 +73,7 @@ void stats_levels(struct service_metrics *metrics, size_t queued, size_t queued_
     metric_set(metrics->running, (double)running);
     metric_set(metrics->workers, (double)workers);
     metric_set(metrics->capacity, (double)capacity);
+    metric_set(metrics->sick, (double)sick);
 }
 
 void stats_dropped(const char *why)
@@ -103,6 +106,13 @@ void stats_bounced(void)
                                "Calls that came back from workers who had lent their slot to "
                                "another broker.",
                                NULL),
+               1);
+}
+
+void stats_sick(void)
+{
+    metric_add(metrics_counter("dragoman_broker_sickened_total",
+                               "Times that a worker was taken to be sick.", NULL),
                1);
 }
 

@@ -17,7 +17,7 @@ void table_fini(struct table *table)
 }
 
 /* The finalizer of MurmurHash3 (public domain): every bit of the key moves every bit of the slot. */
-static uint64_t mix(uint64_t key)
+uint64_t table_mix(uint64_t key)
 {
     key = (key ^ (key >> 33)) * 0xFF51AFD7ED558CCDu;
     key = (key ^ (key >> 33)) * 0xC4CEB9FE1A85EC53u;
@@ -26,7 +26,7 @@ static uint64_t mix(uint64_t key)
 
 static struct table_node **slot_of(const struct table *table, uint64_t key)
 {
-    return &table->slots[mix(key ^ table->seed) & (table->n_slots - 1)];
+    return &table->slots[table_mix(key ^ table->seed) & (table->n_slots - 1)];
 }
 
 static void insert(struct table *table, struct table_node *node)
@@ -109,5 +109,5 @@ uint64_t table_key(const char *text, size_t size)
 
 uint64_t table_pair(uint64_t a, uint64_t b)
 {
-    return mix(a) ^ (b * 0x9E3779B97F4A7C15u);
+    return table_mix(a) ^ (b * 0x9E3779B97F4A7C15u);
 }

@@ -38,6 +38,8 @@ struct table_node *table_next(const struct table_node *node);
 
 /** Key of a name. */
 uint64_t table_key(const char *text, size_t size);
+/** Every bit of the key moves every bit of the result. */
+uint64_t table_mix(uint64_t key);
 /** Key of a pair of numbers. */
 uint64_t table_pair(uint64_t a, uint64_t b);
 

@@ -18,7 +18,8 @@ void worker_register(struct broker_core *core, struct session *session, struct m
         core_session_error(core, session, STATUS_INVALID_ARGUMENT, "REGISTER does not parse");
         return;
     }
-    if (registry_add(&core->registry, session, (mesh_register *)body, &session->worker, &why) < 0) {
+    if (registry_add(&core->registry, session, (mesh_register *)body, core->now_ns,
+                     &session->worker, &why) < 0) {
         core_session_error(core, session, STATUS_INVALID_ARGUMENT, why ? why : "out of memory");
         return;
     }
@@ -32,15 +33,21 @@ void worker_register(struct broker_core *core, struct session *session, struct m
 
 void worker_capacity(struct broker_core *core, struct session *session, uint32_t capacity)
 {
+    struct worker *worker = session->worker;
+    int64_t difference;
+
     if (capacity > REGISTRY_CAPACITY_MAX) {
         core_session_error(core, session, STATUS_INVALID_ARGUMENT, "capacity must be 0 to 65536");
         return;
     }
-    session->worker->capacity = capacity;
-    session->worker->lends = true;
+    difference = (int64_t)capacity - worker->capacity;
+    worker->capacity = capacity;
+    worker->lends = true;
+    pool_resize(worker, difference);
+    registry_standing(worker, core->now_ns);
     core->registry.version++;
     core->levels_stale = true;
-    router_fill(core, session->worker, core->now_ns);
+    router_fill(core, worker, core->now_ns);
 }
 
 void worker_drain(struct broker_core *core, struct session *session)
@@ -67,6 +74,7 @@ void worker_lost(struct broker_core *core, struct session *session, const char *
         log_warn("worker '%s' (%llu) is gone with %u calls: %s", session->name,
                  (unsigned long long)worker->id, worker->running, why);
     }
+    mesh_timer_cancel(&core->healings, &worker->heal);
     registry_drain(&core->registry, worker);
     router_worker_lost(core, worker, why, core->now_ns);
     registry_remove(&core->registry, &session->worker);

@@ -290,11 +290,13 @@ static void hopeless_deadline_is_refused_at_once(void **state)
     }
     opened(9, (struct opening){0});
     puppet_open(&puppet, CALLER, 10, (struct opening){.timeout_ms = 150});
-    puppet_open(&puppet, CALLER, 11, (struct opening){.timeout_ms = 160});
+    puppet_open(&puppet, CALLER, 11, (struct opening){.timeout_ms = 210});
     puppet_silence(&puppet, BROKER_FRONT, CALLER); /* 100 ms ahead of it: may do */
-    puppet_open(&puppet, CALLER, 12, (struct opening){.timeout_ms = 170});
-    caller_got_end(12, STATUS_DEADLINE_EXCEEDED); /* 200 ms ahead of it: cannot */
-    puppet_open(&puppet, CALLER, 13, (struct opening){.timeout_ms = 10000});
+    puppet_open(&puppet, CALLER, 12, (struct opening){.timeout_ms = 290});
+    caller_got_end(12, STATUS_DEADLINE_EXCEEDED); /* 200 ms ahead of it, and its own 100: cannot */
+    puppet_open(&puppet, CALLER, 14, (struct opening){.timeout_ms = 90});
+    caller_got_end(14, STATUS_DEADLINE_EXCEEDED); /* nor can one that has less than a call takes */
+    puppet_open(&puppet, CALLER, 15, (struct opening){.timeout_ms = 10000});
     puppet_silence(&puppet, BROKER_FRONT, CALLER);
 }
 
