@@ -37,7 +37,13 @@ MUTATIONS = [
          "    call_cancel_at_worker(core, call, verdict->code);\n",
          "    call_cancel_at_worker(core, call, verdict->code);\n"
          "    call_leave_worker(core, call);\n    call_free(core, call);\n"),
-    core("I6", "one call more than slots", "broker/registry.c",
-         "        if (worker->running < worker->capacity && (!best",
-         "        if (worker->running <= worker->capacity && (!best"),
+    core("I6", "one call more than slots", "broker/pool.c",
+         "bool ready = worker->running < worker->capacity &&",
+         "bool ready = worker->running <= worker->capacity &&"),
+    core("I6", "one call more than slots, from the queue", "broker/dispatch.c",
+         "    while (!worker->draining && worker->running < worker->capacity &&",
+         "    while (!worker->draining && worker->running <= worker->capacity &&"),
+    core("I6", "labels are ignored", "broker/pool.c",
+         "        if (selector_matches(pool->selector, worker->offer->labels, worker->offer->n_labels))",
+         "        if (true)"),
 ]

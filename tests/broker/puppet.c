@@ -29,6 +29,7 @@ void puppet_init(struct puppet *puppet, struct broker_core_options options)
     if (options.seed == 0)
         options.seed = 1;
     *puppet = (struct puppet){.now_ns = 1000 * (int64_t)PUPPET_MS};
+    puppet->heartbeat_ms = options.heartbeat_ms;
     puppet->last = &puppet->first;
     assert_int_equal(broker_core_create(&options, puppet->now_ns, &puppet->core), 0);
 }
@@ -117,6 +118,13 @@ const struct seen *puppet_take(struct puppet *puppet, enum broker_side side, uin
     return &puppet->taken;
 }
 
+bool puppet_has(struct puppet *puppet, enum broker_side side, uint32_t peer, uint8_t kind)
+{
+    const struct seen *seen = *find(puppet, side, peer);
+
+    return seen && seen->header.kind == kind;
+}
+
 void puppet_silence(struct puppet *puppet, enum broker_side side, uint32_t peer)
 {
     const struct seen *seen = *find(puppet, side, peer);
@@ -188,7 +196,7 @@ void puppet_hello(struct puppet *puppet, enum broker_side side, uint32_t peer)
     hello.version_min = 1;
     hello.version_max = 1;
     hello.name = name;
-    hello.heartbeat_ms = 1000;
+    hello.heartbeat_ms = puppet->heartbeat_ms;
     puppet_send(puppet, side, peer, &header, NULL, &hello.base);
 }
 
@@ -283,10 +291,11 @@ void puppet_open(struct puppet *puppet, uint32_t peer, uint64_t id, struct openi
     header.method_hash = mesh_method_hash(path, (size_t)size);
     if (!opening.stream)
         header.flags |= MESH_END_SEND;
-    if (opening.selector || opening.tenant)
+    if (opening.selector || opening.tenant || opening.affinity)
         header.flags |= MESH_ROUTE;
     meta.method = path;
     meta.tenant = (char *)(opening.tenant ? opening.tenant : "");
+    meta.affinity = (char *)(opening.affinity ? opening.affinity : "");
     meta.selector = selector;
     meta.n_selector = read_labels(opening.selector, selector);
     puppet_send_bytes(puppet, BROKER_FRONT, peer, &header, &meta, opening.bytes);

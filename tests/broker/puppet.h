@@ -26,6 +26,7 @@ struct seen {
 struct puppet {
     struct broker_core *core;
     int64_t now_ns;
+    uint32_t heartbeat_ms;
     struct seen *first, **last;
     struct seen taken; /* the last one that puppet_take() gave */
 };
@@ -59,6 +60,7 @@ struct opening {
     const char *method;  /* NULL: "Say" */
     const char *selector;
     const char *tenant;
+    const char *affinity;
     int64_t timeout_ms;
     uint16_t flags; /* END_SEND unless `stream`; MESSAGE always */
     bool stream;
@@ -75,6 +77,8 @@ void puppet_wait(struct puppet *puppet, int64_t ms);
 /** The next thing sent to a peer must be of this kind; it is taken off the list. */
 const struct seen *puppet_take(struct puppet *puppet, enum broker_side side, uint32_t peer,
                                uint8_t kind);
+/** Whether the next thing sent to the peer is of this kind. */
+bool puppet_has(struct puppet *puppet, enum broker_side side, uint32_t peer, uint8_t kind);
 /** Nothing has been sent to the peer. */
 void puppet_silence(struct puppet *puppet, enum broker_side side, uint32_t peer);
 

@@ -153,6 +153,30 @@ static struct peer *peer_of(enum broker_side side, uint32_t route)
 
 /* ---- the broker's turn ----------------------------------------------------------------------- */
 
+/* Nobody waits while a worker that may serve it has a free slot; sums are what they sum up. */
+static void check_pools(const struct service *service)
+{
+    const struct pool *pool = NULL;
+    size_t waiting = 0;
+
+    LIST_FOREACH (pool, &service->pools, of_service) {
+        const struct member *member = NULL;
+        uint64_t capacity = 0;
+        size_t n_avoided = 0;
+
+        LIST_FOREACH (member, &pool->members, of_pool) {
+            capacity += member->worker->capacity;
+            n_avoided += member->avoided;
+            check(!member->avoided || member->worker->ill);
+        }
+        check(pool->capacity == capacity);
+        check(n_avoided <= pool->n_members / 2);
+        check(pool->waiting.count == 0 || pool->ready.count == 0);
+        waiting += pool->waiting.count;
+    }
+    check(waiting == service->queue.count);
+}
+
 static void check_core(void)
 {
     const struct worker *worker = NULL;
@@ -165,6 +189,7 @@ static void check_core(void)
         check(service->queue.count <= QUEUE_LIMIT + RETURNED_MAX);
         check(service->queue.bytes <= QUEUE_BYTES + RETURNED_MAX * CALL_BYTES_MAX);
         held -= service->n_running;
+        check_pools(service);
     }
     check(held == 0);
 }
