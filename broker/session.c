@@ -186,7 +186,7 @@ void session_beats(struct broker_core *core)
         struct session *session = container_of(timer, struct session, timer);
 
         if (mesh_heartbeat_alive(&session->beat, core->now_ns)) {
-            mesh_timer_set(&core->beats, timer, core->now_ns + session->beat.interval_ns);
+            mesh_timer_set(&core->beats, timer, mesh_heartbeat_look_ns(&session->beat));
             if (session->worker)
                 sick_listen(core, session->worker, core->now_ns);
             continue;

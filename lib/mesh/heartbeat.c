@@ -62,9 +62,17 @@ bool mesh_heartbeat_ping_due(struct mesh_heartbeat *beat, int64_t now_ns)
     return true;
 }
 
-int64_t mesh_heartbeat_next_ns(const struct mesh_heartbeat *beat)
+int64_t mesh_heartbeat_look_ns(const struct mesh_heartbeat *beat)
 {
     int64_t look = beat->looked_at + beat->interval_ns;
+    int64_t dead = beat->heard_at + MESH_HEARTBEAT_MISSES * beat->interval_ns;
+
+    return look < dead ? look : dead;
+}
+
+int64_t mesh_heartbeat_next_ns(const struct mesh_heartbeat *beat)
+{
+    int64_t look = mesh_heartbeat_look_ns(beat);
     int64_t ping = ping_due_ns(beat);
 
     return look < ping ? look : ping;

@@ -32,7 +32,9 @@ void mesh_heartbeat_heard(struct mesh_heartbeat *beat, int64_t now_ns);
 bool mesh_heartbeat_alive(struct mesh_heartbeat *beat, int64_t now_ns);
 /** Whether to send a PING now; counts as having done so. */
 bool mesh_heartbeat_ping_due(struct mesh_heartbeat *beat, int64_t now_ns);
-/** When to look again. */
+/** When to look next: an interval later, or when the peer's time is over. */
+int64_t mesh_heartbeat_look_ns(const struct mesh_heartbeat *beat);
+/** When there is something to do, a look or a PING. */
 int64_t mesh_heartbeat_next_ns(const struct mesh_heartbeat *beat);
 
 #endif

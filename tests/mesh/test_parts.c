@@ -80,6 +80,11 @@ static void silence_is_death(void **state)
     for (int64_t ms = 50; ms < 300; ms += 50)
         assert_true(mesh_heartbeat_alive(&beat, ms * MS));
     assert_false(mesh_heartbeat_alive(&beat, 300 * MS));
+    mesh_heartbeat_init(&beat, 100, 0);
+    mesh_heartbeat_heard(&beat, 50 * MS);
+    for (int ms = 90; ms < 350; ms += 90)
+        assert_true(mesh_heartbeat_alive(&beat, ms * MS));
+    assert_int_equal(mesh_heartbeat_look_ns(&beat), 350 * MS); /* not an interval later, at 370 */
     mesh_heartbeat_heard(&beat, 290 * MS);
     assert_true(mesh_heartbeat_alive(&beat, 350 * MS));
 }
