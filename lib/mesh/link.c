@@ -100,6 +100,7 @@ void mesh_link_init(struct mesh_link *link, const struct mesh_link_options *opti
         .arg = arg,
         .max_message_bytes = options->max_message_bytes,
         .backoff_ms = BACKOFF_MIN_MS,
+        .load = -1,
         .fd = -1,
         .monitor_fd = -1,
     };
@@ -315,6 +316,8 @@ static bool session_frame(struct mesh_link *link, const struct mesh_frame *frame
         welcome(link, frame);
         return true;
     case MESH_PONG:
+        if (link->state == LINK_UP && link->handler->pong)
+            link->handler->pong(link->arg, frame->header.call_id, frame->header.credit_messages);
         return true;
     case MESH_GOAWAY:
         if (link->state == LINK_UP)
@@ -353,22 +356,33 @@ static void receive(struct mesh_link *link)
     }
 }
 
+uint64_t mesh_link_ping(struct mesh_link *link)
+{
+    uint64_t now = (uint64_t)link->now_ns;
+    struct mesh_header header = {.kind = MESH_PING};
+    mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
+    struct mesh_message message;
+
+    link->token = now > link->token ? now : link->token + 1;
+    header.call_id = link->token;
+    meta.load = link->load;
+    if (mesh_message_build(&header, link->load >= 0 ? &meta : NULL, NULL, false, &message) == 0)
+        mesh_link_send(link, &message);
+    return link->token;
+}
+
 /* ---- stepping -------------------------------------------------------------------------------- */
 
 static void beat(struct mesh_link *link)
 {
-    struct mesh_header header = {.kind = MESH_PING, .call_id = (uint64_t)link->now_ns};
-    struct mesh_message message;
-
     if (link->heard)
         mesh_heartbeat_heard(&link->beat, link->now_ns);
     if (!mesh_heartbeat_alive(&link->beat, link->now_ns)) {
         lose(link, "no sign of life in three heartbeats");
         return;
     }
-    if (mesh_heartbeat_ping_due(&link->beat, link->now_ns) &&
-        mesh_message_build(&header, NULL, NULL, false, &message) == 0)
-        mesh_link_send(link, &message);
+    if (mesh_heartbeat_ping_due(&link->beat, link->now_ns))
+        mesh_link_ping(link);
 }
 
 static void complain(struct mesh_link *link)

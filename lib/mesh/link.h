@@ -29,6 +29,8 @@ struct mesh_link_handler {
     void (*going)(void *arg);
     /** Before `down`: this OPEN was given to mesh_link_send() and never to a socket. NULL: not asked. */
     void (*unsent)(void *arg, uint64_t call_id);
+    /** PONG: the token of its PING, 0 when nobody asked, and credit_messages. NULL: not asked. */
+    void (*pong)(void *arg, uint64_t token, uint32_t waiting);
     /** A frame for the owner, who takes the message. */
     void (*frame)(void *arg, struct mesh_message *message, const struct mesh_frame *frame);
 };
@@ -83,6 +85,8 @@ struct mesh_link {
     bool complained;
     bool sent_since;   /* the last look for messages: libzmq may have seen a new one meanwhile */
     int64_t listen_at; /* when to ask the monitor even if its descriptor was not polled */
+    uint64_t token;    /* of the last PING */
+    float load;        /* the owner's, to be said with PING; negative: nothing */
 };
 
 /** Strings and context are borrowed. The first step connects. */
@@ -106,6 +110,8 @@ void mesh_link_restart(struct mesh_link *link);
 
 /** Send, or keep until the peer takes it. Takes the message always. @return 0; -ENOTCONN */
 int mesh_link_send(struct mesh_link *link, struct mesh_message *message);
+/** Send a PING now. @return its token, greater than those before */
+uint64_t mesh_link_ping(struct mesh_link *link);
 /** The peer broke the protocol: tell it. The next step ends the session. */
 void mesh_link_reject(struct mesh_link *link, enum status_code code, const char *why);
 

@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void send_bare(struct broker_session *broker, uint8_t kind)
+static void send_bare(struct broker_session *broker, uint8_t kind, uint32_t number)
 {
-    struct mesh_header header = {.kind = kind};
+    struct mesh_header header = {.kind = kind, .credit_messages = number};
     struct mesh_message message;
 
     if (mesh_message_build(&header, NULL, NULL, false, &message) == 0)
@@ -23,29 +23,110 @@ static void look_at_readiness(struct mesh_server *server)
     atomic_store(&server->ready, ready && !server->draining);
 }
 
+/* ---- shares, with several brokers ------------------------------------------------------------ */
+
+/* What the lease goes by, as of now. @return whether calls of lost sessions have ended */
+static bool count_running(struct mesh_server *server)
+{
+    uint32_t lost = server->n_calls - server->n_listed;
+    bool fewer = lost < server->lease.lost;
+
+    server->lease.lost = lost;
+    for (size_t i = 0; i < server->n_brokers; i++)
+        lease_running(&server->lease, i, server->brokers[i].source.n_calls);
+    return fewer;
+}
+
+static void tell_shares(struct mesh_server *server)
+{
+    uint32_t share;
+    bool confirm;
+    size_t i;
+
+    while (lease_next(&server->lease, &i, &share, &confirm)) {
+        struct mesh_link *link = &server->brokers[i].link;
+
+        send_bare(&server->brokers[i], MESH_CAPACITY, share);
+        if (confirm)
+            lease_asked(&server->lease, i, mesh_link_ping(link));
+    }
+}
+
+/* Each second: ask all how many calls wait there, and go by what they said. */
+static void share_by_demand(struct mesh_server *server)
+{
+    server->share_at = server->now_ns + LEASE_TICK_NS;
+    for (size_t i = 0; i < server->n_brokers; i++) {
+        if (server->brokers[i].registered)
+            mesh_link_ping(&server->brokers[i].link);
+    }
+    lease_plan(&server->lease);
+}
+
+void server_brokers_share(struct mesh_server *server)
+{
+    bool freed;
+
+    if (server->n_brokers < 2 || server->draining)
+        return;
+    freed = count_running(server);
+    if (server->now_ns >= server->share_at)
+        share_by_demand(server);
+    else if (freed)
+        lease_plan(&server->lease);
+    else if (server->lease.pending)
+        lease_settle(&server->lease);
+    tell_shares(server);
+}
+
+static void on_pong(void *arg, uint64_t token, uint32_t waiting)
+{
+    struct broker_session *broker = arg;
+    struct mesh_server *server = broker->server;
+
+    count_running(server);
+    if (lease_pong(&server->lease, broker->source.id, token, waiting))
+        lease_plan(&server->lease);
+}
+
+/* ---- sessions -------------------------------------------------------------------------------- */
+
 static void on_up(void *arg)
 {
     struct broker_session *broker = arg;
+    struct mesh_server *server = broker->server;
+    uint32_t capacity = server->options.capacity;
+    bool several = server->n_brokers > 1;
 
     broker->source.last_call = 0;
     broker->drain_sent = broker->drain_done = false;
-    if (!broker->server->draining)
-        server_register(broker->server, &broker->link, broker->server->options.capacity);
+    if (server->draining)
+        return;
+    count_running(server);
+    server_register(server, &broker->link,
+                    several ? lease_up(&server->lease, broker->source.id) : capacity,
+                    several ? capacity : 0);
 }
 
 static void on_down(void *arg, const char *why)
 {
     struct broker_session *broker = arg;
+    struct mesh_server *server = broker->server;
 
     (void)why; /* the link has logged it */
     broker->registered = false;
-    look_at_readiness(broker->server);
-    server_calls_lose(broker->server, &broker->source);
+    look_at_readiness(server);
+    server_calls_lose(server, &broker->source);
+    count_running(server);
+    lease_down(&server->lease, broker->source.id);
 }
 
+/* A broker that stops sends no OPENs: others may have its share. Its BYE will come. */
 static void on_going(void *arg)
 {
-    (void)arg; /* a broker that stops sends no OPENs; its BYE will come */
+    struct broker_session *broker = arg;
+
+    lease_going(&broker->server->lease, broker->source.id);
 }
 
 static void on_frame(void *arg, struct mesh_message *message, const struct mesh_frame *frame)
@@ -80,7 +161,7 @@ bool server_brokers_drained(struct mesh_server *server)
         if (broker->link.state != LINK_UP)
             continue;
         if (!broker->drain_sent)
-            send_bare(broker, MESH_DRAIN);
+            send_bare(broker, MESH_DRAIN, 0);
         broker->drain_sent = true;
         drained &= broker->drain_done;
     }
@@ -99,12 +180,13 @@ bool server_brokers_step(struct mesh_server *server)
 int server_brokers_init(struct mesh_server *server)
 {
     static const struct mesh_link_handler handler = {
-        .up = on_up, .down = on_down, .going = on_going, .frame = on_frame};
+        .up = on_up, .down = on_down, .going = on_going, .pong = on_pong, .frame = on_frame};
 
     server->brokers = calloc(server->endpoints.count, sizeof(*server->brokers));
     if (!server->brokers)
         return -ENOMEM;
     server->n_brokers = server->endpoints.count;
+    lease_init(&server->lease, server->options.capacity, server->n_brokers);
     for (size_t i = 0; i < server->n_brokers; i++) {
         struct broker_session *broker = &server->brokers[i];
         struct mesh_link_options options = {

@@ -68,6 +68,7 @@ static bool step(struct mesh_server *server)
     run_quick(server);
     busy |= server_calls_post(server);
     server_cancel_late_calls(server, now);
+    server_brokers_share(server);
     look_at_drain(server);
     return busy;
 }
@@ -114,6 +115,8 @@ static int64_t next_ns(const struct mesh_server *server)
     int64_t at = server->peers ? mesh_peers_next_ns(server->peers) : MESH_NEVER;
 
     next = at < next ? at : next;
+    if (server->n_brokers > 1 && !server->draining && server->share_at < next)
+        next = server->share_at;
     for (size_t i = 0; i < server->n_brokers; i++) {
         at = mesh_link_next_ns(&server->brokers[i].link);
         next = at < next ? at : next;

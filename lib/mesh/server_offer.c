@@ -145,7 +145,8 @@ static void fill_offer(const struct offered *offered, offer_message *offer)
     offer->descriptor_set = offered->descriptor_set;
 }
 
-void server_register(struct mesh_server *server, struct mesh_link *link, uint32_t capacity)
+void server_register(struct mesh_server *server, struct mesh_link *link, uint32_t capacity,
+                     uint32_t total)
 {
     Dragoman__Mesh__V1__Register body = DRAGOMAN__MESH__V1__REGISTER__INIT;
     struct mesh_header header = {.kind = MESH_REGISTER};
@@ -162,6 +163,7 @@ void server_register(struct mesh_server *server, struct mesh_link *link, uint32_
     body.n_labels = server->n_labels;
     body.labels = server->labels;
     body.capacity = capacity;
+    body.capacity_total = total;
     if (offers && pointers && mesh_message_build(&header, NULL, &body.base, false, &message) == 0)
         mesh_link_send(link, &message);
     free(offers);

@@ -18,6 +18,7 @@
 
 #include "mesh/call.h"
 #include "mesh/endpoints.h"
+#include "mesh/lease.h"
 #include "mesh/link.h"
 #include "mesh/peers.h"
 
@@ -63,6 +64,8 @@ struct mesh_server {
     /* The thread's own. */
     struct broker_session *brokers; /* (n_brokers) without `bind` */
     size_t n_brokers;
+    struct lease lease;       /* of several */
+    int64_t share_at;         /* when to look at it again */
     struct mesh_peers *peers; /* with it */
     int64_t now_ns;           /* of this step */
     struct mesh_timers timers;
@@ -88,8 +91,9 @@ const struct server_method *server_method_find(struct mesh_server *server, uint6
 int server_method_add(struct mesh_server *server, const ProtobufCServiceDescriptor *descriptor,
                       const struct server_method *model);
 bool server_offers(const struct mesh_server *server, const char *service);
-/** Send REGISTER. */
-void server_register(struct mesh_server *server, struct mesh_link *link, uint32_t capacity);
+/** Send REGISTER. @param total  all that it has, when there are other brokers; else 0 */
+void server_register(struct mesh_server *server, struct mesh_link *link, uint32_t capacity,
+                     uint32_t total);
 void server_offer_fini(struct mesh_server *server);
 
 /* ---- server_loop.c --------------------------------------------------------------------------- */
@@ -104,6 +108,8 @@ void server_begin_drain(struct mesh_server *server);
 int server_brokers_init(struct mesh_server *server);
 void server_brokers_fini(struct mesh_server *server, int linger_ms);
 bool server_brokers_step(struct mesh_server *server);
+/** At the end of a step: shares follow what calls have come and gone. */
+void server_brokers_share(struct mesh_server *server);
 /** Whether no broker will send another OPEN. Says DRAIN where that is due. */
 bool server_brokers_drained(struct mesh_server *server);
 /** REGISTERED, DRAINED. */
