@@ -580,6 +580,24 @@ static int unary_open(struct mesh_channel *channel, const ProtobufCServiceDescri
     return 0;
 }
 
+static void why_not_opened(const struct mesh_channel *channel, const char *method,
+                           const ProtobufCMessage *request, int err, struct status *status)
+{
+    size_t size = protobuf_c_message_get_packed_size(request);
+    size_t most = mesh_channel_message_max(channel);
+
+    if (err != -EMSGSIZE)
+        status_set(status, status_from_errno(err), "cannot call '%s': %s", method, strerror(-err));
+    else if (size > most)
+        status_set(status, STATUS_RESOURCE_EXHAUSTED,
+                   "cannot call '%s': its request has %zu bytes, and at most %zu can be sent",
+                   method, size, most);
+    else
+        status_set(status, STATUS_RESOURCE_EXHAUSTED,
+                   "cannot call '%s': its metadata needs more than %d bytes", method,
+                   MESH_META_MAX);
+}
+
 int mesh_unary(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
                const char *method, const ProtobufCMessage *request,
                const struct mesh_call_options *options, ProtobufCMessage **response,
@@ -590,8 +608,7 @@ int mesh_unary(struct mesh_channel *channel, const ProtobufCServiceDescriptor *s
 
     *response = NULL;
     if (err < 0) {
-        status_set(status, status_from_errno(err), "cannot call '%s': %s", method,
-                   err == -EMSGSIZE ? "the request or its metadata is too large" : strerror(-err));
+        why_not_opened(channel, method, request, err, status);
         return err == -EINVAL ? -EINVAL : -EREMOTEIO;
     }
     post_open(stream);

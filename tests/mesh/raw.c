@@ -22,6 +22,7 @@ void raw_close(struct raw *raw)
     if (raw->has_message)
         mesh_message_close(&raw->message);
     zmq_close(raw->socket);
+    *raw = (struct raw){.kind = raw->kind};
 }
 
 static void send_part(struct raw *raw, const void *data, size_t size, int flags)

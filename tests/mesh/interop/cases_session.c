@@ -38,7 +38,7 @@ static void goaway(void **state)
 /* ---- an answerer that dies ------------------------------------------------------------------- */
 
 struct dying {
-    struct raw raw;
+    struct raw *raw;
     struct mesh_stream *stream;
     uint64_t id;
 };
@@ -48,11 +48,11 @@ static void dying_start(struct world *world, struct dying *dying)
 {
     struct mesh_call_options options = {.wait_for_ready = true, .timeout_ms = 20000};
 
-    world_raw_answerer(world, &dying->raw);
+    dying->raw = world_raw_answerer(world);
     assert_int_equal(mesh_stream_open(world->channel, ECHO, "Expand", &options, &dying->stream), 0);
     assert_int_equal(mesh_stream_write(dying->stream, &empty_echo.base, 0), 0);
     assert_int_equal(mesh_stream_finish(dying->stream), 0);
-    dying->id = raw_expect(&dying->raw, MESH_OPEN)->header.call_id;
+    dying->id = raw_expect(dying->raw, MESH_OPEN)->header.call_id;
 }
 
 static void dying_answers(struct dying *dying, uint32_t n)
@@ -60,7 +60,7 @@ static void dying_answers(struct dying *dying, uint32_t n)
     for (uint32_t seq = 1; seq <= n; seq++) {
         struct mesh_header header = {.kind = MESH_DATA, .call_id = dying->id, .seq = seq};
 
-        raw_send(&dying->raw, &header, NULL, &empty_echo.base);
+        raw_send(dying->raw, &header, NULL, &empty_echo.base);
     }
 }
 
@@ -69,7 +69,7 @@ static void dying_dies(struct dying *dying, uint32_t answers)
 {
     struct status status;
 
-    raw_close(&dying->raw);
+    raw_close(dying->raw);
     assert_int_equal(rig_read_all(dying->stream, &status), answers);
     if (status.code != STATUS_UNAVAILABLE)
         fail_msg("%s: %s", status_name(status.code), status.message);
@@ -87,7 +87,7 @@ static void rst_after_header(void **state)
     entry.value = (ProtobufCBinaryData){3, (uint8_t *)"yes"};
     meta.metadata = entries;
     meta.n_metadata = 1;
-    raw_send(&dying.raw, &(struct mesh_header){.kind = MESH_INITIAL, .call_id = dying.id}, &meta,
+    raw_send(dying.raw, &(struct mesh_header){.kind = MESH_INITIAL, .call_id = dying.id}, &meta,
              NULL);
     dying_dies(&dying, 0);
     assert_string_equal(mesh_metadata_get(mesh_stream_initial_metadata(dying.stream), "x-seen"),
@@ -141,21 +141,21 @@ static void ping_at_every_point(void **state)
     struct world *world = *state;
     const struct mesh_header half_close = {
         .kind = MESH_DATA, .call_id = 1, .seq = 1, .flags = MESH_END_SEND};
-    struct raw raw;
+    struct raw *raw;
 
-    world_raw_caller(world, &raw);
-    expect_pong(&raw, 11);
-    raw_open_call(&raw, 1, "Collect", 0, NULL);
-    raw_expect(&raw, MESH_ACCEPT);
-    expect_pong(&raw, 12);
-    raw_send(&raw, &(struct mesh_header){.kind = MESH_DATA, .call_id = 1, .seq = 1}, NULL,
+    raw = world_raw_caller(world);
+    expect_pong(raw, 11);
+    raw_open_call(raw, 1, "Collect", 0, NULL);
+    raw_expect(raw, MESH_ACCEPT);
+    expect_pong(raw, 12);
+    raw_send(raw, &(struct mesh_header){.kind = MESH_DATA, .call_id = 1, .seq = 1}, NULL,
              &empty_echo.base);
-    expect_pong(&raw, 13);
-    raw_send(&raw, &half_close, NULL, NULL);
-    raw_expect_end(&raw, 1, STATUS_OK);
-    expect_pong(&raw, 14);
-    raw_expect_silence(&raw); /* none is outstanding */
-    raw_close(&raw);
+    expect_pong(raw, 13);
+    raw_send(raw, &half_close, NULL, NULL);
+    raw_expect_end(raw, 1, STATUS_OK);
+    expect_pong(raw, 14);
+    raw_expect_silence(raw); /* none is outstanding */
+    raw_close(raw);
 }
 
 /* A caller that falls silent is given up; what it called is told. */
@@ -164,16 +164,16 @@ static void keepalive_timeout(void **state)
     struct world *world = *state;
     struct interop_worker *worker = &world->workers[0];
     simple_request request = SIMPLE_REQUEST;
-    struct raw raw;
+    struct raw *raw;
 
     request.until_cancelled = true;
-    raw_open(&raw, world->context, MESH_DEALER, world->front);
-    raw_greet(&raw, 100);
-    raw_open_path(&raw, 1, TEST_PATH("UnaryCall"), MESH_END_SEND, &request.base);
+    raw = world_raw(world);
+    raw_greet(raw, 100);
+    raw_open_path(raw, 1, TEST_PATH("UnaryCall"), MESH_END_SEND, &request.base);
     rig_wait(worker->started == 1);
     rig_wait(worker->cancelled == 1);
     assert_int_equal(ping(world->channel, NULL), STATUS_OK);
-    raw_close(&raw);
+    raw_close(raw);
 }
 
 /* ---- coming back ----------------------------------------------------------------------------- */

@@ -7,11 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct interop_case *const suites[] = {
-    core_cases,
-    flow_cases,
-    session_cases,
-};
+static const struct interop_case *const suites[] = {core_cases, flow_cases, session_cases,
+                                                    bad_client_cases, end_to_end_cases};
 
 static const struct transport *find_transport(const char *name)
 {

@@ -131,10 +131,16 @@ struct mesh_channel *world_channel(const struct world *world,
     return channel;
 }
 
-void world_raw_caller(struct world *world, struct raw *raw)
+struct raw *world_raw(struct world *world)
 {
-    raw_open(raw, world->context, MESH_DEALER, world->front);
-    raw_greet(raw, 60000); /* nobody drives its heartbeat */
+    raw_open(&world->raw, world->context, MESH_DEALER, world->front);
+    return &world->raw;
+}
+
+struct raw *world_raw_caller(struct world *world)
+{
+    raw_greet(world_raw(world), 60000); /* nobody drives its heartbeat */
+    return &world->raw;
 }
 
 static void raw_register(struct raw *raw)
@@ -154,8 +160,10 @@ static void raw_register(struct raw *raw)
     raw_expect(raw, MESH_REGISTERED);
 }
 
-void world_raw_answerer(struct world *world, struct raw *raw)
+struct raw *world_raw_answerer(struct world *world)
 {
+    struct raw *raw = &world->raw;
+
     if (world->broker) {
         raw_open(raw, world->context, MESH_DEALER, world->back);
         raw_greet(raw, 0);
@@ -164,6 +172,7 @@ void world_raw_answerer(struct world *world, struct raw *raw)
         raw_open(raw, world->context, MESH_ROUTER, world->front);
         raw_greet(raw, world->heartbeat_ms);
     }
+    return raw;
 }
 
 int world_count(const struct world *world, int n, int fewer)
@@ -206,6 +215,8 @@ int world_teardown(void **state)
     struct world *world = *state;
     char command[128];
 
+    if (world->raw.socket)
+        raw_close(&world->raw);
     mesh_channel_destroy(&world->channel);
     for (int i = 0; i < WORLD_WORKERS; i++)
         mesh_server_destroy(&world->workers[i].server);

@@ -56,6 +56,7 @@ struct world {
     struct proxy *front_proxy, *back_proxy;
     struct interop_worker workers[WORLD_WORKERS];
     struct mesh_channel *channel;
+    struct raw raw; /* socket: NULL when there is none */
 };
 
 int world_setup(void **state); /* *state: a struct world_plan */
@@ -81,10 +82,12 @@ void world_stop_broker(struct world *world, int64_t grace_ms);
 /** Another channel; NULL: as the world's own. */
 struct mesh_channel *world_channel(const struct world *world,
                                    const struct mesh_channel_options *options);
-/** A caller that says what it likes, after HELLO and WELCOME. */
-void world_raw_caller(struct world *world, struct raw *raw);
+/** A caller that says what it likes, before HELLO. One at a time; raw_close() it, or leave it to the teardown. */
+struct raw *world_raw(struct world *world);
+/** The same after HELLO and WELCOME. */
+struct raw *world_raw_caller(struct world *world);
 /** An answerer that does: bound in a server's place, or registered as a worker of Echo. BARE. */
-void world_raw_answerer(struct world *world, struct raw *raw);
+struct raw *world_raw_answerer(struct world *world);
 
 /** Fewer, where each takes its time. */
 int world_count(const struct world *world, int n, int fewer);
