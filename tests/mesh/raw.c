@@ -17,6 +17,16 @@ void raw_open(struct raw *raw, void *context, enum mesh_socket_kind kind, const 
         assert_int_equal(zmq_connect(raw->socket, endpoint), 0);
 }
 
+void raw_open_secure(struct raw *raw, void *context, const char *endpoint,
+                     const struct mesh_security *security)
+{
+    *raw = (struct raw){.kind = MESH_DEALER};
+    raw->socket = mesh_socket_open(context, MESH_DEALER, 64 << 20);
+    assert_non_null(raw->socket);
+    assert_int_equal(mesh_security_connect(security, raw->socket), 0);
+    assert_int_equal(zmq_connect(raw->socket, endpoint), 0);
+}
+
 void raw_close(struct raw *raw)
 {
     if (raw->has_message)

@@ -6,6 +6,7 @@
 
 #include "mesh/message.h"
 #include "mesh/meta.h"
+#include "mesh/security.h"
 #include "tests/mesh/rig.h"
 
 struct raw {
@@ -18,6 +19,9 @@ struct raw {
 };
 
 void raw_open(struct raw *raw, void *context, enum mesh_socket_kind kind, const char *endpoint);
+/** The same with CURVE (NULL: without); connects only. */
+void raw_open_secure(struct raw *raw, void *context, const char *endpoint,
+                     const struct mesh_security *security);
 void raw_close(struct raw *raw);
 
 /** Send frames as they are. */

@@ -15,12 +15,23 @@ const struct transport transports[] = {
     {.name = "direct-inproc", .front = "inproc://interop"},
     {.name = "broker-ipc", .front = "ipc://%s/front", .back = "ipc://%s/back"},
     {.name = "broker-tcp", .front = "tcp://127.0.0.1:*", .back = "tcp://127.0.0.1:*"},
+    {.name = "broker-tcp-curve",
+     .front = "tcp://127.0.0.1:*",
+     .back = "tcp://127.0.0.1:*",
+     .curve = true},
     {.name = "broker-tcp-sliced",
      .front = "tcp://127.0.0.1:*",
      .back = "tcp://127.0.0.1:*",
      .proxied = true},
     {.name = NULL},
 };
+
+/* NULL without CURVE. */
+static const struct mesh_security *security(const struct world *world,
+                                            const struct mesh_security *whose)
+{
+    return world->transport->curve ? whose : NULL;
+}
 
 /* ---- the broker, and the proxies before it --------------------------------------------------- */
 
@@ -53,6 +64,7 @@ void world_start_broker(struct world *world)
     struct broker_options options = {.front = front,
                                      .back = back,
                                      .context = world->context,
+                                     .security = security(world, &world->keys.broker),
                                      .heartbeat_ms = world->heartbeat_ms};
 
     for (int tries = 0; broker_start(&options, &world->broker) < 0; tries++) {
@@ -99,6 +111,7 @@ void world_start(struct world *world, int i, const struct world_worker *wanted)
         .name = "interop",
         .context = world->context,
         .capacity = wanted && wanted->capacity ? wanted->capacity : WORLD_CAPACITY,
+        .security = security(world, &world->keys.worker),
         .heartbeat_ms = world->heartbeat_ms,
     };
 
@@ -127,13 +140,16 @@ struct mesh_channel *world_channel(const struct world *world,
     options.name = "interop";
     options.context = world->context;
     options.heartbeat_ms = world->heartbeat_ms;
+    if (!options.security)
+        options.security = security(world, &world->keys.caller);
     assert_int_equal(mesh_channel_create(&options, &channel), 0);
     return channel;
 }
 
 struct raw *world_raw(struct world *world)
 {
-    raw_open(&world->raw, world->context, MESH_DEALER, world->front);
+    raw_open_secure(&world->raw, world->context, world->front,
+                    security(world, &world->keys.caller));
     return &world->raw;
 }
 
@@ -165,7 +181,7 @@ struct raw *world_raw_answerer(struct world *world)
     struct raw *raw = &world->raw;
 
     if (world->broker) {
-        raw_open(raw, world->context, MESH_DEALER, world->back);
+        raw_open_secure(raw, world->context, world->back, security(world, &world->keys.worker));
         raw_greet(raw, 0);
         raw_register(raw);
     } else {
@@ -197,6 +213,8 @@ int world_setup(void **state)
     if (!mkdtemp(world->folder))
         return -1;
     echo_reset();
+    if (world->transport->curve)
+        keys_create(&world->keys);
     name_endpoint(world, world->transport->front, world->front);
     if (world->transport->back) {
         name_endpoint(world, world->transport->front, world->broker_front);
@@ -223,6 +241,8 @@ int world_teardown(void **state)
     broker_stop(&world->broker, 0);
     proxy_stop(&world->front_proxy);
     proxy_stop(&world->back_proxy);
+    if (world->transport->curve)
+        keys_destroy(&world->keys);
     zmq_ctx_term(world->context);
     snprintf(command, sizeof(command), "rm -rf '%s'", world->folder);
     free(world);

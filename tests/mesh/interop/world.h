@@ -5,6 +5,7 @@
 #define TESTS_MESH_INTEROP_WORLD_H
 
 #include "tests/mesh/interop/service.h"
+#include "tests/mesh/keys.h"
 #include "tests/mesh/proxy.h"
 #include "tests/mesh/raw.h"
 #include "tests/mesh/rig.h"
@@ -52,6 +53,7 @@ struct world {
     char folder[64];
     char front[128], back[128]; /* where callers and workers connect: maybe the proxy's */
     char broker_front[128], broker_back[128];
+    struct keys keys; /* with CURVE */
     struct broker *broker;
     struct proxy *front_proxy, *back_proxy;
     struct interop_worker workers[WORLD_WORKERS];
