@@ -183,6 +183,15 @@ static void on_drain_all(struct broker_core *core)
     router_all_orphans(core, core->now_ns);
 }
 
+/* What crosses it was never read: the caller may send that elsewhere. */
+static void say_bye(struct broker_core *core, struct session *session)
+{
+    struct mesh_header header = {
+        .kind = MESH_BYE, .flags = MESH_UNPROCESSED, .call_id = session->last_id};
+
+    core_send(core, session, &header, NULL, NULL, false);
+}
+
 static void on_stop(struct broker_core *core)
 {
     struct session *session = NULL;
@@ -196,7 +205,7 @@ static void on_stop(struct broker_core *core)
             call_end(core, LIST_FIRST(&session->calls), &verdict, core->now_ns);
         }
     while ((session = LIST_FIRST(&core->sessions))) {
-        core_send_kind(core, session, MESH_BYE, 0);
+        say_bye(core, session);
         if (session->worker) /* no word in the log: it is us who leave */
             session->worker->draining = session->worker->running == 0;
         session_end(core, session, "the broker is shutting down");

@@ -248,7 +248,7 @@ static bool may_resend(const struct mesh_channel *channel, const struct mesh_str
 {
     if (stream->resends >= RESENDS_MAX)
         return false;
-    if (fate == FATE_UNWRITTEN)
+    if (fate == FATE_UNWRITTEN || fate == FATE_UNSEEN)
         return true;
     if (fate != FATE_UNPROCESSED || stream->accepted)
         return false;

@@ -13,6 +13,7 @@ enum call_fate {
     FATE_FAILED,      /* a handler may have run */
     FATE_LOST,        /* with its session: likewise */
     FATE_UNPROCESSED, /* the answerer says that none has */
+    FATE_UNSEEN,      /* it crossed the peer's BYE */
     FATE_UNWRITTEN,   /* it never left */
 };
 

@@ -134,6 +134,7 @@ static void open_socket(struct mesh_link *link)
     const char *endpoint = link->options.endpoint;
 
     link->retry_at = link->now_ns + backoff_ns(link);
+    link->last_seen_call = UINT64_MAX;
     link->socket =
         mesh_socket_open(link->options.context, MESH_DEALER, link->options.max_message_bytes);
     if (!link->socket) {
@@ -324,6 +325,8 @@ static bool session_frame(struct mesh_link *link, const struct mesh_frame *frame
             link->handler->going(link->arg);
         return true;
     case MESH_BYE:
+        if (frame->header.flags & MESH_UNPROCESSED)
+            link->last_seen_call = frame->header.call_id;
         lose(link, "the peer said BYE");
         return true;
     case MESH_ERROR:

@@ -75,6 +75,8 @@ struct mesh_link {
     size_t max_message_bytes; /* the smaller of both sides' */
     int64_t now_ns;           /* of this step */
     int64_t retry_at, up_at, down_at;
+    uint64_t
+        last_seen_call; /* in `down`: calls above it the peer has never seen; UINT64_MAX: it did not say */
     uint32_t backoff_ms;
     bool heard; /* anything, in this step */
     char broken

@@ -399,7 +399,13 @@ void mesh_peers_goaway(struct mesh_peers *peers)
 
 static void bye_one(struct mesh_peers *peers, struct mesh_peer *peer)
 {
-    send_bare(peers, peer, MESH_BYE, 0);
+    struct mesh_header header = {
+        .kind = MESH_BYE, .flags = MESH_UNPROCESSED, .call_id = peer->source.last_call};
+    struct mesh_message message;
+
+    /* What crosses it was never read: the caller may send that elsewhere. */
+    if (mesh_message_build(&header, NULL, NULL, false, &message) == 0)
+        mesh_peers_send(peers, peer, &message);
     drop(peers, peer, "the server stops");
 }
 

@@ -417,6 +417,13 @@ static void on_up(void *arg)
     mesh_calls_resume(session->channel);
 }
 
+static enum call_fate fate_of(const struct mesh_session *session, const struct mesh_stream *stream)
+{
+    if (stream->unwritten)
+        return FATE_UNWRITTEN;
+    return stream->id > session->link.last_seen_call ? FATE_UNSEEN : FATE_LOST;
+}
+
 static void on_down(void *arg, const char *why)
 {
     struct mesh_session *session = arg;
@@ -429,8 +436,7 @@ static void on_down(void *arg, const char *why)
     for (uint32_t i = 0; i < session->slots.n; i++) {
         struct mesh_stream *stream = session->slots.all[i].call;
 
-        if (stream && !mesh_calls_try_again(channel, stream, &status,
-                                            stream->unwritten ? FATE_UNWRITTEN : FATE_LOST))
+        if (stream && !mesh_calls_try_again(channel, stream, &status, fate_of(session, stream)))
             mesh_calls_end(channel, stream, &status, false);
     }
 }

@@ -513,6 +513,27 @@ static void goaway_is_not_noticed(void **state)
     expect_outcome(&outcome, STATUS_OK);
 }
 
+/* A BYE says which calls it has read: the others are sent again, idempotent or not. */
+static void calls_that_cross_a_bye(void **state)
+{
+    struct outcome read, crossed;
+    uint64_t first;
+
+    (void)state;
+    connect_to(1, NULL);
+    start(&read, false);
+    first = expect_open(&answerers[0], 0);
+    start(&crossed, false);
+    expect_open(&answerers[0], 0);
+    raw_send(&answerers[0],
+             &(struct mesh_header){.kind = MESH_BYE, .flags = MESH_UNPROCESSED, .call_id = first},
+             NULL, NULL);
+    expect_outcome(&read, STATUS_UNAVAILABLE);
+    raw_greet(&answerers[0], 60000);
+    end_with(&answerers[0], expect_open(&answerers[0], 0), STATUS_OK, 0, 0);
+    expect_outcome(&crossed, STATUS_OK);
+}
+
 static void a_lost_session_is_made_up_for(void **state)
 {
     struct outcome may, must_not;
@@ -596,6 +617,7 @@ int main(void)
         TEST(unprocessed_goes_elsewhere),
         TEST(unprocessed_by_the_only_one_is_the_answer),
         TEST(goaway_is_not_noticed),
+        TEST(calls_that_cross_a_bye),
         TEST(a_lost_session_is_made_up_for),
         TEST(unwritten_calls_are_sent_again),
     };
