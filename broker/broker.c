@@ -25,6 +25,7 @@
 #define BACKLOG_NS 2000000 /* a ROUTER cannot say when a peer takes more: ask again so soon */
 #define LOOK_NS 1000000    /* a busy side must not keep the other from being heard */
 #define LINGER_MS 500      /* for what was sent last */
+#define PARTING_MS 300     /* for callers to leave when asked to */
 #define IDLE_MAX_NS (60 * (int64_t)NS_PER_S)
 
 enum { N_SIDES = 2 };
@@ -38,8 +39,9 @@ struct broker {
     int wake;                /* eventfd */
     _Atomic int64_t stop_ns; /* when patience with running calls ends; 0: no stop yet */
     bool draining;
-    int64_t flush_ns;  /* when to try what waits to be sent again; 0: nothing does */
-    int64_t looked_ns; /* when the sockets' descriptors were last asked */
+    int64_t drained_ns; /* when callers that stay are not waited for any more */
+    int64_t flush_ns;   /* when to try what waits to be sent again; 0: nothing does */
+    int64_t looked_ns;  /* when the sockets' descriptors were last asked */
     bool started;
     pthread_t thread;
 };
@@ -116,6 +118,8 @@ static int64_t idle_ns(struct broker *broker)
 
     if (stop != 0 && stop < next)
         next = stop;
+    if (stop != 0 && broker->draining && broker->drained_ns > now && broker->drained_ns < next)
+        next = broker->drained_ns;
     if (broker->flush_ns != 0 && broker->flush_ns < next)
         next = broker->flush_ns;
     return next < now + IDLE_MAX_NS ? next - now : IDLE_MAX_NS;
@@ -179,7 +183,8 @@ static bool round_once(struct broker *broker)
     return unsure;
 }
 
-/* @return whether it is time to leave */
+/* Callers leave on GOAWAY as their calls end: after their BYE no OPEN of theirs is under way, and none is lost. @return
+ * whether it is time to leave */
 static bool stopping(struct broker *broker)
 {
     struct broker_event drain = {.kind = BROKER_DRAIN};
@@ -189,9 +194,13 @@ static bool stopping(struct broker *broker)
         return false;
     if (!broker->draining) {
         broker->draining = true;
+        broker->drained_ns = clock_now_ns() + PARTING_MS * NS_PER_MS;
         step(broker, &drain);
     }
-    return broker_core_idle(broker->core) || clock_now_ns() >= stop;
+    if (clock_now_ns() >= stop)
+        return true;
+    return broker_core_idle(broker->core) &&
+           (broker_core_callers(broker->core) == 0 || clock_now_ns() >= broker->drained_ns);
 }
 
 static void farewell(struct broker *broker)

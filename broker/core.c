@@ -248,6 +248,11 @@ bool broker_core_idle(const struct broker_core *core)
     return core->n_calls == core->n_locals;
 }
 
+size_t broker_core_callers(const struct broker_core *core)
+{
+    return core->n_sessions[BROKER_FRONT];
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 int broker_core_create(const struct broker_core_options *options, int64_t now_ns,

@@ -79,6 +79,9 @@ int64_t broker_core_next_ns(const struct broker_core *core);
 /** Whether no call waits or runs (those that watch the directory do not count). */
 bool broker_core_idle(const struct broker_core *core);
 
+/** How many callers have a session. */
+size_t broker_core_callers(const struct broker_core *core);
+
 /** A node to receive into; NULL without memory. */
 struct broker_message *broker_core_blank(struct broker_core *core);
 /** Give a node back; closes the message unless `filled` is false. NULL is fine. */
