@@ -27,22 +27,26 @@ static bool known_kind(uint8_t kind)
 }
 
 static void on_ping(struct broker_core *core, struct session *session,
-                    const struct mesh_header *ping)
+                    const struct mesh_frame *ping)
 {
-    struct mesh_header pong = {.kind = MESH_PONG, .call_id = ping->call_id};
+    struct mesh_header pong = {.kind = MESH_PONG, .call_id = ping->header.call_id};
 
-    if (session->worker)
+    if (session->worker) {
+        load_report(session->worker, ping);
         pong.credit_messages = lease_demand(session->worker);
+    }
     core_send(core, session, &pong, NULL, NULL, false);
 }
 
 /* What both sides may send. @return false: not one of these */
 static bool on_common(struct broker_core *core, struct session *session,
-                      const struct mesh_header *header)
+                      const struct mesh_frame *frame)
 {
+    const struct mesh_header *header = &frame->header;
+
     switch (header->kind) {
     case MESH_PING:
-        on_ping(core, session, header);
+        on_ping(core, session, frame);
         return true;
     case MESH_PONG:
         return true;
@@ -118,7 +122,7 @@ static bool on_message(struct broker_core *core, const struct broker_event *even
     mesh_heartbeat_heard(&session->beat, core->now_ns);
     if (session->worker && session->worker->ill & ILL_QUIET)
         sick_listen(core, session->worker, core->now_ns);
-    if (on_common(core, session, &event->frame->header))
+    if (on_common(core, session, event->frame))
         return false;
     return event->side == BROKER_FRONT ? on_front(core, session, event)
                                        : on_back(core, session, event);
@@ -271,6 +275,7 @@ int broker_core_create(const struct broker_core_options *options, int64_t now_ns
     table_init(&core->by_caller, options->seed);
     table_init(&core->by_id, options->seed);
     registry_init(&core->registry, options->queue_limit, options->queue_bytes, options->seed);
+    registry_weights(&core->registry, options->weights, options->n_weights);
     LIST_INIT(&core->sessions);
     LIST_INIT(&core->locals);
     *out = core;

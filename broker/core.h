@@ -50,11 +50,16 @@ struct broker_event {
     const char *why;                /* BROKER_LOST: for people, "connection closed" */
 };
 
+struct queue_weight;
+
 struct broker_core_options {
     size_t queue_limit;       /* calls, of one service */
     size_t queue_bytes;       /* their messages together */
     size_t max_message_bytes; /* of a body */
     uint32_t heartbeat_ms;
+    const struct queue_weight
+        *weights; /* (n_weights) tenants that are more than others; borrowed */
+    size_t n_weights;
     uint64_t seed; /* of hash tables and call ids: random, except in tests */
 };
 

@@ -8,6 +8,7 @@
 #define LOCALS_MAX 1024                        /* calls that the broker answers at once */
 #define SETTLE_NS (20 * (int64_t)NS_PER_MS)    /* changes within this time are told together */
 #define ACTIVITY_NS (500 * (int64_t)NS_PER_MS) /* how often running numbers are told */
+#define TENANTS_MAX 32                         /* that are listed of a service */
 #define REQUEST_MAX 4096                       /* bytes */
 
 typedef Dragoman__Mesh__V1__DirectoryRequest directory_request;
@@ -18,6 +19,7 @@ typedef Dragoman__Mesh__V1__ReflectionListResponse list_response;
 typedef Dragoman__Mesh__V1__DescribeRequest describe_request;
 typedef Dragoman__Mesh__V1__DescribeResponse describe_response;
 typedef Dragoman__Mesh__V1__ServiceState service_state;
+typedef Dragoman__Mesh__V1__TenantState tenant_state;
 typedef Dragoman__Mesh__V1__WorkerState worker_state;
 
 struct method {
@@ -70,6 +72,33 @@ static int health_of(const struct broker_core *core, const char *name)
 
 /* ---- directory ------------------------------------------------------------------------------- */
 
+static void add_tenants(const struct service *service, service_state *out)
+{
+    const struct queue_tenant *tenants[TENANTS_MAX];
+    size_t n = queue_tenants(&service->queue, tenants, TENANTS_MAX);
+
+    out->tenants = calloc(n + 1, sizeof(*out->tenants));
+    for (size_t i = 0; out->tenants && i < n; i++) {
+        tenant_state *state = malloc(sizeof(*state));
+
+        if (!state)
+            return;
+        dragoman__mesh__v1__tenant_state__init(state);
+        state->name = (char *)queue_tenant_name(tenants[i]);
+        state->queued = (uint32_t)queue_tenant_count(tenants[i]);
+        state->weight = queue_tenant_weight(tenants[i]);
+        out->tenants[out->n_tenants++] = state;
+    }
+}
+
+static void service_forget(service_state *state)
+{
+    for (size_t i = 0; i < state->n_tenants; i++)
+        free(state->tenants[i]);
+    free(state->tenants);
+    free(state);
+}
+
 static service_state *service_describe(const struct service *service)
 {
     service_state *state = calloc(1, sizeof(*state));
@@ -87,6 +116,8 @@ static service_state *service_describe(const struct service *service)
     state->failed = service->n_failed;
     state->methods = service->methods;
     state->n_methods = service->n_methods;
+    state->queued_bytes = service->queue.bytes;
+    add_tenants(service, state);
     return state;
 }
 
@@ -115,6 +146,9 @@ static worker_state *worker_describe(const struct worker *worker, int64_t now_ns
     state->draining = worker->draining;
     state->idle_ms = (uint64_t)((now_ns - worker->session->beat.heard_at) / NS_PER_MS);
     state->calls_ended = worker->n_ended;
+    state->sick = worker->ill ? (char *)sick_why(worker) : (char *)"";
+    state->load = worker->load;
+    state->capacity_total = worker->offer->capacity_total;
     return state;
 }
 
@@ -150,7 +184,7 @@ static void add_workers(const struct broker_core *core, const char *only, direct
 static void directory_free(directory_response *response)
 {
     for (size_t i = 0; i < response->n_services; i++)
-        free(response->services[i]);
+        service_forget(response->services[i]);
     for (size_t i = 0; i < response->n_workers; i++) {
         free(response->workers[i]->services);
         free(response->workers[i]);

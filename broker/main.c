@@ -3,9 +3,11 @@
 #include "base/log.h"
 #include "base/probe.h"
 #include "broker/broker.h"
+#include "broker/weights.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -15,7 +17,7 @@
 static struct {
     struct config_list front, back;
     int64_t queue_limit, queue_bytes, max_message_bytes, heartbeat_ms, grace_s;
-    const char *admin, *probe, *log_level, *log_format;
+    const char *tenant_weights, *admin, *probe, *log_level, *log_format;
 } config = {
     .front = {.count = 1, .items = {"tcp://127.0.0.1:5601"}},
     .back = {.count = 1, .items = {"tcp://127.0.0.1:5602"}},
@@ -40,6 +42,8 @@ static const struct config_option OPTIONS[] = {
      1000000},
     {"queue-bytes", CONFIG_INT, &config.queue_bytes, "N", "their messages together, in bytes", NULL,
      65536, 1e12},
+    {"tenant-weights", CONFIG_STRING, &config.tenant_weights, "NAME=N,...",
+     "tenants that get N times the share of the others, N from 1 to 1000", NULL, 0, 0},
     {"max-message-bytes", CONFIG_INT, &config.max_message_bytes, "N", "one message, in bytes", NULL,
      1024, 1 << 30},
     {"grace-s", CONFIG_INT, &config.grace_s, "N", "seconds that running calls get after SIGTERM",
@@ -118,6 +122,7 @@ int main(int argc, char **argv)
     struct broker_options options = {0};
     const char *front[CONFIG_LIST_MAX + 1] = {NULL};
     const char *back[CONFIG_LIST_MAX + 1] = {NULL};
+    struct queue_weight *weights = NULL;
     struct broker *broker = NULL;
     struct admin *admin = NULL;
     sigset_t signals;
@@ -129,11 +134,21 @@ int main(int argc, char **argv)
         return status;
     if (config.probe)
         return probe_ready(config.probe);
+    err = weights_parse(config.tenant_weights, &weights, &options.n_weights);
+    if (err < 0) {
+        fprintf(
+            stderr,
+            "dragoman-broker: --tenant-weights '%s': give NAME=N,NAME=N with N from 1 to %d, each "
+            "name once\n",
+            config.tenant_weights, QUEUE_WEIGHT_MAX);
+        return EXIT_USAGE;
+    }
     open_log();
     hold_signals(&signals);
     raise_descriptors();
     memcpy(front, config.front.items, config.front.count * sizeof(*front));
     memcpy(back, config.back.items, config.back.count * sizeof(*back));
+    options.weights = weights;
     options.front = front;
     options.back = back;
     options.queue_limit = (uint32_t)config.queue_limit;
@@ -147,6 +162,7 @@ int main(int argc, char **argv)
         run(&broker, &signals);
     broker_stop(&broker, 0);
     admin_stop(&admin);
+    free(weights);
     if (err == 0)
         log_info("stopped");
     return err == 0 ? EXIT_SUCCESS : err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;

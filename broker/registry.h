@@ -64,6 +64,7 @@ struct worker {
     size_t turn; /* which service's queue its next free slot looks at first */
     uint32_t capacity, running;
     struct standing standing;
+    float load;        /* its busy share, as it said last */
     unsigned weight;   /* its label of that name */
     int64_t joined_ns; /* when it came to others: it is given calls slowly at first */
     bool draining;

@@ -136,8 +136,10 @@ bool router_from_worker(struct broker_core *core, struct session *session,
     if (large && call->caller)
         call_fails(core, call, STATUS_RESOURCE_EXHAUSTED,
                    "an answer is larger than the caller takes", now_ns);
-    if (header->kind == MESH_END)
+    if (header->kind == MESH_END) {
+        load_report(session->worker, frame);
         return ended(core, call, message, header, now_ns);
+    }
     if (!call->caller) {
         stats_dropped("late");
         return false;

@@ -218,6 +218,11 @@ void lease_wanted(struct broker_core *core, const struct pool *pool, int64_t now
 bool lease_bounced(struct broker_core *core, struct call *call, const struct mesh_header *end,
                    int64_t now_ns);
 
+/* ---- load.c ---- */
+
+/* What a worker says of its load, on END and PING: who is less busy is next among equals. */
+void load_report(struct worker *worker, const struct mesh_frame *frame);
+
 /* ---- sick.c: workers that should get no calls for a while ---- */
 
 enum illness {

@@ -48,17 +48,50 @@ static void print_labels(const worker_state *worker)
     printf("\n");
 }
 
+/* "4", or of a worker with several brokers "1/4": those it has lent to this one. */
+static void slots_text(const worker_state *worker, char *out, size_t size)
+{
+    if (worker->capacity_total > 0)
+        snprintf(out, size, "%u/%u", worker->capacity, worker->capacity_total);
+    else
+        snprintf(out, size, "%u", worker->capacity);
+}
+
 static void print_workers(const directory_response *state)
 {
-    printf("\n%4s %-16s %8s %8s %10s  %s\n", "ID", "WORKER", "RUNNING", "SLOTS", "CALLS", "LABELS");
+    printf("\n%4s %-16s %8s %9s %5s %10s  %s\n", "ID", "WORKER", "RUNNING", "SLOTS", "LOAD",
+           "CALLS", "LABELS");
     for (size_t i = 0; i < state->n_workers; i++) {
         const worker_state *worker = state->workers[i];
+        char slots[24];
 
-        printf("%4" PRIu64 " %-16s %8u %8u %10" PRIu64 " %s", worker->id, worker->name,
-               worker->running, worker->capacity, worker->calls_ended,
+        slots_text(worker, slots, sizeof(slots));
+        printf("%4" PRIu64 " %-16s %8u %9s %4.0f%% %10" PRIu64 " %s", worker->id, worker->name,
+               worker->running, slots, 100 * (double)worker->load, worker->calls_ended,
                worker->draining ? " draining" : "");
+        if (*worker->sick)
+            printf(" sick: it %s;", worker->sick);
         print_labels(worker);
     }
+}
+
+/* Who waits, where more than one does. */
+static void print_tenants(const directory_response *state)
+{
+    bool titled = false;
+
+    for (size_t i = 0; i < state->n_services; i++)
+        for (size_t t = 0; t < state->services[i]->n_tenants; t++) {
+            const Dragoman__Mesh__V1__TenantState *tenant = state->services[i]->tenants[t];
+
+            if (*tenant->name == '\0' && state->services[i]->n_tenants == 1)
+                continue;
+            if (!titled)
+                printf("\n%-36s %-16s %8s %8s\n", "SERVICE", "TENANT", "QUEUED", "WEIGHT");
+            titled = true;
+            printf("%-36s %-16s %8u %8u\n", state->services[i]->name,
+                   *tenant->name ? tenant->name : "-", tenant->queued, tenant->weight);
+        }
 }
 
 static int by_name(const void *a, const void *b)
@@ -86,6 +119,7 @@ static void print_state(const char *broker, const directory_response *state, boo
            state->calls_ended);
     print_services(state);
     print_workers(state);
+    print_tenants(state);
     if (redraw)
         printf("\033[?7h");
     fflush(stdout);

@@ -39,7 +39,7 @@ static uint16_t open_flags(const struct mesh_call_options *options)
     return (uint16_t)((options->wait_for_ready ? MESH_WAIT : 0) |
                       (options->idempotent ? MESH_IDEMPOTENT : 0) |
                       (options->compress ? MESH_COMPRESS : 0) |
-                      (options->selector || options->tenant ? MESH_ROUTE : 0));
+                      (options->selector || options->tenant || options->affinity ? MESH_ROUTE : 0));
 }
 
 /* The OPEN, complete but for its call_id and timeout. */
@@ -67,6 +67,8 @@ static int build_open(struct mesh_stream *stream, const struct mesh_call_options
     meta.traceparent.len = MESH_TRACEPARENT_BYTES;
     if (options->tenant)
         meta.tenant = (char *)options->tenant;
+    if (options->affinity)
+        meta.affinity = (char *)options->affinity;
     mesh_selector_lend(selector, &meta);
     mesh_metadata_lend(stream->seen.metadata, &meta);
     err = mesh_message_build(&header, &meta, request, options->compress, &stream->open);

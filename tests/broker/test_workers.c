@@ -132,6 +132,33 @@ static void newcomers_start_slowly(void **state)
     assert_in_range(early + late, 20, 24);
 }
 
+/* Two that run as much as each other: the one that says it is less busy is next. */
+static void reported_load_decides_among_equals(void **state)
+{
+    mesh_meta busy = DRAGOMAN__MESH__V1__META__INIT;
+    mesh_meta idle = DRAGOMAN__MESH__V1__META__INIT;
+    struct mesh_header ping = {.kind = MESH_PING, .call_id = 1};
+
+    (void)state;
+    worker(WORKER, 4, NULL);
+    worker(WORKER + 1, 4, NULL);
+    busy.load = 0.9F;
+    busy.status_message = (char *)"fields of all kinds come before it";
+    busy.retry_delay_ms = 77;
+    puppet_send(&puppet, BROKER_BACK, WORKER, &ping, &busy, NULL);
+    puppet_take(&puppet, BROKER_BACK, WORKER, MESH_PONG);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(run((struct opening){0}, STATUS_OK), WORKER + 1);
+    idle.load = 0.01F;
+    puppet_send(&puppet, BROKER_BACK, WORKER, &ping, &idle, NULL);
+    puppet_take(&puppet, BROKER_BACK, WORKER, MESH_PONG);
+    assert_int_equal(run((struct opening){0}, STATUS_OK), WORKER);
+    assert_int_equal(run((struct opening){0}, STATUS_OK), WORKER + 1);
+    busy.load = 1.5F; /* nonsense says nothing */
+    puppet_send(&puppet, BROKER_BACK, WORKER, &ping, &busy, NULL);
+    assert_true(inside(WORKER)->load < 0.1F);
+}
+
 /* ---- sessions -------------------------------------------------------------------------------- */
 
 static void session_stays_with_its_worker(void **state)
@@ -317,6 +344,37 @@ static void silent_worker_is_spared_before_it_is_dead(void **state)
     assert_false(inside(WORKER)->ill);
 }
 
+/* ---- the directory -------------------------------------------------------------------------- */
+
+static void directory_tells_of_tenants_and_sickness(void **state)
+{
+    Dragoman__Mesh__V1__DirectoryResponse *response = NULL;
+    const struct seen *seen = NULL;
+    uint64_t stuck = 0;
+
+    (void)state;
+    puppet_worker_of(&puppet, WORKER, "test.Echo", 2, 8);
+    start((struct opening){.tenant = "a"}, &stuck);
+    cancel(next_id);
+    start((struct opening){.tenant = "a"}, NULL);
+    for (int i = 0; i < 3; i++)
+        puppet_open(&puppet, CALLER, ++next_id, (struct opening){.tenant = i ? "b" : "a"});
+    puppet_wait(&puppet, 6 * S);
+    puppet_open(&puppet, CALLER, ++next_id,
+                (struct opening){.service = "dragoman.mesh.v1.Directory", .method = "List"});
+    seen = puppet_take(&puppet, BROKER_FRONT, CALLER, MESH_END);
+    response = dragoman__mesh__v1__directory_response__unpack(NULL, seen->body_size, seen->body);
+    assert_non_null(response);
+    assert_int_equal(response->services[0]->n_tenants, 2);
+    assert_string_equal(response->services[0]->tenants[0]->name, "b");
+    assert_int_equal(response->services[0]->tenants[0]->queued, 2);
+    assert_string_equal(response->services[0]->tenants[1]->name, "a");
+    assert_string_equal(response->workers[0]->sick, "ignores CANCEL");
+    assert_int_equal(response->workers[0]->capacity, 2);
+    assert_int_equal(response->workers[0]->capacity_total, 8);
+    dragoman__mesh__v1__directory_response__free_unpacked(response, NULL);
+}
+
 /* ---- selectors ------------------------------------------------------------------------------- */
 
 /* More selectors than there are pools: those that nobody waits with make room. */
@@ -358,6 +416,7 @@ int main(void)
         TEST(weights_split_calls),
         TEST(weights_split_load),
         TEST(newcomers_start_slowly),
+        TEST(reported_load_decides_among_equals),
         TEST(session_stays_with_its_worker),
         TEST(session_moves_when_it_must),
         TEST(ignored_cancel_is_sickness),
@@ -367,6 +426,7 @@ int main(void)
         TEST(at_most_half_are_ejected),
         TEST(other_statuses_are_no_failures),
         TEST(silent_worker_is_spared_before_it_is_dead),
+        TEST(directory_tells_of_tenants_and_sickness),
         TEST(many_selectors_are_served),
         TEST(too_many_selectors_are_refused),
     };
