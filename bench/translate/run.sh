@@ -21,12 +21,12 @@ collections of maps in the world, and it is free." >"$work/25"
 export OMP_NUM_THREADS=1
 for round in 1 2 3; do
     for words in 10 25; do
-        echo "$words words, dragoman: $("$bench" "$models/marian-en-pt" 1 1 single 50 <"$work/$words" 2>&1 >/dev/null | tail -1)"
+        echo "$words words, dragoman: $("$bench" "$models/marian-en-pt" 1 0 single 50 <"$work/$words" 2>&1 >/dev/null | tail -1)"
         echo "$words words, bergamot: $("$python" "$here/bergamot_lines.py" "$models/marian-en-pt" single 50 <"$work/$words" 2>&1 >/dev/null | tail -1)"
     done
     for pair in en-pt pt-en; do
         source=${pair%-*} target=${pair#*-}
-        echo "$pair, dragoman: $("$bench" "$models/marian-$pair" 1 1 batch 2 <"$work/text.$source" 2>&1 >"$work/ours.$target" | tail -1)"
+        echo "$pair, dragoman: $("$bench" "$models/marian-$pair" 1 0 batch 2 <"$work/text.$source" 2>&1 >"$work/ours.$target" | tail -1)"
         echo "$pair, bergamot: $("$python" "$here/bergamot_lines.py" "$models/marian-$pair" batch 2 <"$work/text.$source" 2>&1 >"$work/theirs.$target" | tail -1)"
     done
 done

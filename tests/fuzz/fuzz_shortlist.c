@@ -30,7 +30,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
 
     if (shortlist_read(bytes, size, N_SOURCE, N_TARGET, error, sizeof(error), &shortlist) != 0)
         return;
-    if (shortlist_words(shortlist, pieces, 4, &ids, &n) != 0 || n == 0 || n > N_TARGET)
+    if (shortlist_words(shortlist, pieces, 4, 12, &ids, &n) != 0 || n == 0 || n > N_TARGET)
         abort();
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= N_TARGET)

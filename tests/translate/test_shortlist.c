@@ -44,14 +44,22 @@ static void words_are_the_first_and_those_of_the_pieces(void **state)
 
     (void)state;
     assert_int_equal(read_file(&good, &shortlist), 0);
-    assert_int_equal(shortlist_words(shortlist, pieces, 3, &ids, &n), 0);
+    assert_int_equal(shortlist_words(shortlist, pieces, 3, 0, &ids, &n), 0);
     assert_int_equal(n, 8); /* 0 1 2, 10 20 21, and 3 4 up to a multiple of eight */
     assert_memory_equal(ids, want, sizeof(want));
     free(ids);
-    assert_int_equal(shortlist_words(shortlist, NULL, 0, &ids, &n), 0);
+    assert_int_equal(shortlist_words(shortlist, NULL, 0, 0, &ids, &n), 0);
     assert_int_equal(n, 8);
     for (uint32_t i = 0; i < 8; i++)
         assert_int_equal(ids[i], i);
+    free(ids);
+    assert_int_equal(shortlist_words(shortlist, pieces, 3, 12, &ids, &n), 0);
+    assert_int_equal(n, 16); /* twelve frequent ones, 20 21, and 12 13 */
+    for (uint32_t i = 0; i < 14; i++)
+        assert_int_equal(ids[i], i);
+    free(ids);
+    assert_int_equal(shortlist_words(shortlist, pieces, 3, 1000, &ids, &n), 0);
+    assert_int_equal(n, N_TARGET);
     free(ids);
     shortlist_destroy(&shortlist);
 }

@@ -55,28 +55,30 @@ void marian_memory_fini(struct marian_memory *memory)
 }
 
 static void recur(const struct marian_model *model, struct marian_scratch *scratch, size_t l,
-                  struct marian_rows *rows, float *room, float *y)
+                  struct marian_rows *rows, double *room, float *y)
 {
     const struct marian_decoder_layer *layer = &model->decoder[l];
     size_t d = model->d;
-    float *forget = room, *x = room + rows->n * d;
+    float *forget = (float *)room, *x = forget + rows->n * d;
 
     marian_linear(model, scratch, &layer->forget, y, rows->n, forget);
     marian_linear(model, scratch, &layer->input, y, rows->n, x);
     for (size_t i = 0; i < rows->n; i++)
         model->exact->unit(forget + i * d, x + i * d, d,
                            rows->cells + (i * model->n_decoder + l) * d, x + i * d);
-    model->exact->add_norm(y, x, rows->n, d, layer->norm.scale, layer->norm.bias, MARIAN_EPSILON);
+    model->exact->add_norm(y, x, NULL, rows->n, d, layer->norm.scale, layer->norm.bias,
+                           MARIAN_EPSILON);
 }
 
 static void attend(const struct marian_model *model, struct marian_scratch *scratch,
                    const struct marian_memory *memory, size_t l, const struct marian_rows *rows,
-                   float *room, float *y)
+                   double *room, float *y)
 {
     const struct marian_attention *context = &model->decoder[l].context;
     const struct marian_batch *batch = memory->batch;
     size_t d = model->d, n_columns = memory->key_starts[batch->n_sentences];
-    float *q = room, *mixed = room + rows->n * d, *scores = mixed + rows->n * d;
+    double *mixed = room, *scores = mixed + rows->n * d;
+    float *q = (float *)(scores + EXACT_QUERIES * exact_padded(memory->longest));
 
     marian_linear(model, scratch, &context->q, y, rows->n, q);
     for (size_t i = 0; i < rows->n; i++) {
@@ -98,7 +100,7 @@ size_t marian_decode_room(const struct marian_model *model, const struct marian_
 
 void marian_decode(const struct marian_model *model, struct marian_scratch *scratch,
                    const struct marian_memory *memory, struct marian_rows *rows, size_t at,
-                   float *room, float *y)
+                   double *room, float *y)
 {
     for (size_t i = 0; i < rows->n; i++)
         marian_embed(model, &model->target, rows->word[i], at, y + i * model->d);

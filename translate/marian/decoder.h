@@ -38,8 +38,8 @@ struct marian_rows {
  */
 void marian_decode(const struct marian_model *model, struct marian_scratch *scratch,
                    const struct marian_memory *memory, struct marian_rows *rows, size_t at,
-                   float *room, float *y);
-/** Floats that marian_decode() needs for n rows. */
+                   double *room, float *y);
+/** Doubles that marian_decode() needs for n rows. */
 size_t marian_decode_room(const struct marian_model *model, const struct marian_memory *memory,
                           size_t n);
 

@@ -7,9 +7,10 @@ struct encoder {
     const struct marian_model *model;
     struct marian_scratch *scratch;
     const struct marian_batch *batch;
-    float *q, *k, *v, *mixed; /* (n_pieces, d) */
-    float *keys;              /* (d, padded) of one sentence */
-    float *scores;            /* (EXACT_QUERIES, padded) */
+    double *mixed;    /* (n_pieces, d) */
+    double *scores;   /* (EXACT_QUERIES, padded) */
+    float *q, *k, *v; /* (n_pieces, d) */
+    float *keys;      /* (d, padded) of one sentence */
 };
 
 size_t marian_batch_longest(const struct marian_batch *batch)
@@ -69,16 +70,17 @@ int marian_encode(const struct marian_model *model, struct marian_scratch *scrat
                   const struct marian_batch *batch, float *x)
 {
     size_t n = batch->n_pieces * model->d, padded = exact_padded(marian_batch_longest(batch));
-    float *room = compute_alloc(sizeof(float) * (4 * n + padded * (model->d + EXACT_QUERIES)));
-    struct encoder encoder = {model, scratch, batch, .q = room};
+    double *room = compute_alloc(sizeof(double) * (n + padded * EXACT_QUERIES) +
+                                 sizeof(float) * (3 * n + padded * model->d));
+    struct encoder encoder = {model, scratch, batch, .mixed = room};
 
     if (!room)
         return -ENOMEM;
+    encoder.scores = encoder.mixed + n;
+    encoder.q = (float *)(encoder.scores + padded * EXACT_QUERIES);
     encoder.k = encoder.q + n;
     encoder.v = encoder.k + n;
-    encoder.mixed = encoder.v + n;
-    encoder.keys = encoder.mixed + n;
-    encoder.scores = encoder.keys + padded * model->d;
+    encoder.keys = encoder.v + n;
     run_layers(&encoder, x);
     free(room);
     return 0;

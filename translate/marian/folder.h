@@ -16,7 +16,7 @@ struct marian_folder {
     char shortlist[PATH_MAX];  /* "": none */
     char source[9], target[9]; /* ISO 639-1 */
     double max_length_factor, normalize, word_penalty;
-    long beam_size;
+    long beam_size; /* of a call that names none: at least two */
 };
 
 /** @return 0; -ENOENT or -EBADMSG with what is missing in `error` (size) */

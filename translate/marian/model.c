@@ -125,7 +125,7 @@ static void load_linear(struct loader *loader, const char *matrix, const char *b
         return;
     }
     linear->multiplier = need_multiplier(loader, matrix);
-    linear->factor = 1.0f / (linear->multiplier * tensor->multiplier);
+    linear->divisor = linear->multiplier * tensor->multiplier;
     if (!loader->err &&
         compute_pack_s8(loader->model->compute, tensor->data, out, in, &linear->packed) < 0)
         refuse(loader, -ENOMEM, "out of memory");
@@ -427,15 +427,12 @@ void marian_model_destroy(struct marian_model **out)
 
 static void embedding_row(const struct marian_embedding *embedding, size_t id, float *out)
 {
-    float step;
-
     if (embedding->f32) {
         memcpy(out, embedding->f32 + id * embedding->d, sizeof(float) * embedding->d);
         return;
     }
-    step = 1.0f / embedding->multiplier;
     for (size_t i = 0; i < embedding->d; i++)
-        out[i] = (float)embedding->s8[id * embedding->d + i] * step;
+        out[i] = (float)embedding->s8[id * embedding->d + i] / embedding->multiplier;
 }
 
 void marian_embed(const struct marian_model *model, const struct marian_embedding *embedding,
@@ -474,7 +471,7 @@ static int output_s8(const struct marian_model *model, const uint32_t *ids, size
     int err;
 
     linear->multiplier = model->output_multiplier;
-    linear->factor = 1.0f / (model->output_multiplier * model->target.multiplier);
+    linear->divisor = model->output_multiplier * model->target.multiplier;
     if (!ids)
         return compute_pack_s8(model->compute, table, n, d, &linear->packed);
     rows = compute_alloc(n * d);
@@ -534,7 +531,7 @@ int marian_scratch_init(struct marian_scratch *scratch, const struct marian_mode
         widest = model->d;
     scratch->q = compute_alloc(MARIAN_BLOCK * widest);
     scratch->acc = compute_alloc(sizeof(int32_t) * MARIAN_BLOCK * widest);
-    scratch->hidden = compute_alloc(sizeof(float) * MARIAN_BLOCK * model->d_ffn);
+    scratch->hidden = compute_alloc(sizeof(float) * MARIAN_BLOCK * (model->d_ffn + model->d));
     scratch->sum = compute_alloc(sizeof(float) * MARIAN_BLOCK * model->d);
     if (scratch->q && scratch->acc && scratch->hidden && scratch->sum)
         return 0;
@@ -556,40 +553,61 @@ static size_t block_of(size_t rows)
     return rows < MARIAN_BLOCK ? rows : MARIAN_BLOCK;
 }
 
+/* Of what lies quantized in scratch->q. */
+static void product(const struct marian_model *model, struct marian_scratch *scratch,
+                    const struct marian_linear *linear, const float *bias, size_t rows, bool relu,
+                    float *y)
+{
+    compute_gemm_s8(model->compute, scratch->q, rows, linear->packed, scratch->acc);
+    model->exact->dequantize(scratch->acc, rows, linear->out, linear->divisor, bias, relu, y);
+}
+
 static void linear_block(const struct marian_model *model, struct marian_scratch *scratch,
-                         const struct marian_linear *linear, const float *x, size_t rows, bool relu,
-                         float *y)
+                         const struct marian_linear *linear, const float *bias, const float *x,
+                         size_t rows, bool relu, float *y)
 {
     if (linear->packed) {
         compute_quantize(x, rows * linear->in, linear->multiplier, scratch->q);
-        compute_gemm_s8(model->compute, scratch->q, rows, linear->packed, scratch->acc);
-        model->exact->dequantize(scratch->acc, rows, linear->out, linear->factor, linear->bias,
-                                 relu, y);
+        product(model, scratch, linear, bias, rows, relu, y);
         return;
     }
-    compute_linear(model->compute, x, rows, linear->w, linear->bias, linear->out, linear->in, y);
+    compute_linear(model->compute, x, rows, linear->w, bias, linear->out, linear->in, y);
     if (relu)
         compute_relu(y, rows * linear->out);
+}
+
+static void linear_block_wide(const struct marian_model *model, struct marian_scratch *scratch,
+                              const struct marian_linear *linear, const double *x, size_t rows,
+                              float *y)
+{
+    if (linear->packed) {
+        model->exact->quantize(x, rows * linear->in, linear->multiplier, scratch->q);
+        product(model, scratch, linear, linear->bias, rows, false, y);
+        return;
+    }
+    for (size_t i = 0; i < rows * linear->in; i++)
+        scratch->hidden[i] = (float)x[i];
+    linear_block(model, scratch, linear, linear->bias, scratch->hidden, rows, false, y);
 }
 
 void marian_linear(const struct marian_model *model, struct marian_scratch *scratch,
                    const struct marian_linear *linear, const float *x, size_t rows, float *y)
 {
     for (size_t i = 0; i < rows; i += MARIAN_BLOCK)
-        linear_block(model, scratch, linear, x + i * linear->in, block_of(rows - i), false,
-                     y + i * linear->out);
+        linear_block(model, scratch, linear, linear->bias, x + i * linear->in, block_of(rows - i),
+                     false, y + i * linear->out);
 }
 
 void marian_residual(const struct marian_model *model, struct marian_scratch *scratch,
                      const struct marian_linear *linear, const struct marian_norm *norm,
-                     const float *y, size_t rows, float *x)
+                     const double *y, size_t rows, float *x)
 {
     for (size_t i = 0; i < rows; i += MARIAN_BLOCK) {
         size_t n = block_of(rows - i);
 
-        linear_block(model, scratch, linear, y + i * linear->in, n, false, scratch->sum);
-        model->exact->add_norm(x + i * model->d, scratch->sum, n, model->d, norm->scale, norm->bias,
-                               MARIAN_EPSILON);
+        linear_block_wide(model, scratch, linear, y + i * linear->in, n, scratch->sum);
+        model->exact->add_norm(x + i * model->d, scratch->sum, NULL, n, model->d, norm->scale,
+                               norm->bias, MARIAN_EPSILON);
     }
 }
 
@@ -599,9 +617,10 @@ void marian_ffn(const struct marian_model *model, struct marian_scratch *scratch
     for (size_t i = 0; i < rows; i += MARIAN_BLOCK) {
         size_t n = block_of(rows - i);
 
-        linear_block(model, scratch, &ffn->in, x + i * model->d, n, true, scratch->hidden);
-        linear_block(model, scratch, &ffn->out, scratch->hidden, n, false, scratch->sum);
-        model->exact->add_norm(x + i * model->d, scratch->sum, n, model->d, ffn->norm.scale,
-                               ffn->norm.bias, MARIAN_EPSILON);
+        linear_block(model, scratch, &ffn->in, ffn->in.bias, x + i * model->d, n, true,
+                     scratch->hidden);
+        linear_block(model, scratch, &ffn->out, NULL, scratch->hidden, n, false, scratch->sum);
+        model->exact->add_norm(x + i * model->d, scratch->sum, ffn->out.bias, n, model->d,
+                               ffn->norm.scale, ffn->norm.bias, MARIAN_EPSILON);
     }
 }

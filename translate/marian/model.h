@@ -23,7 +23,7 @@ struct marian_linear {
     size_t in, out;
     struct compute_weights_s8 *packed; /* (out, in) owned */
     float multiplier;                  /* of x */
-    float factor;                      /* from int32 back: 1 / (multiplier * the weights') */
+    float divisor;                     /* from int32 back: multiplier * the weights' */
     float *w;                          /* (out, in) owned */
     const float *bias;                 /* (out) into the mapping; NULL: none */
 };
@@ -112,7 +112,7 @@ void marian_embed(const struct marian_model *model, const struct marian_embeddin
 struct marian_scratch {
     int8_t *q;     /* (MARIAN_BLOCK, widest) */
     int32_t *acc;  /* (MARIAN_BLOCK, widest) */
-    float *hidden; /* (MARIAN_BLOCK, d_ffn) */
+    float *hidden; /* (MARIAN_BLOCK, d_ffn + d) */
     float *sum;    /* (MARIAN_BLOCK, d) */
 };
 
@@ -124,14 +124,14 @@ void marian_scratch_fini(struct marian_scratch *scratch);
 /** y (rows, out) = linear(x (rows, in)). */
 void marian_linear(const struct marian_model *model, struct marian_scratch *scratch,
                    const struct marian_linear *linear, const float *x, size_t rows, float *y);
-/** x (rows, d) = norm(x + linear(y)), in place. */
+/** x (rows, d) = norm(x + linear(y)), in place; y as attention leaves it. */
 void marian_residual(const struct marian_model *model, struct marian_scratch *scratch,
                      const struct marian_linear *linear, const struct marian_norm *norm,
-                     const float *y, size_t rows, float *x);
+                     const double *y, size_t rows, float *x);
 /** x (rows, d) = norm(x + out(relu(in(x)))), in place. */
 void marian_ffn(const struct marian_model *model, struct marian_scratch *scratch,
                 const struct marian_ffn *ffn, size_t rows, float *x);
 
-#define MARIAN_EPSILON 1e-6 /* of every layer norm */
+#define MARIAN_EPSILON 1e-6f /* of every layer norm */
 
 #endif

@@ -46,7 +46,8 @@ struct state {
     struct path *paths, *next_paths; /* (rows.n) what each row stands for */
     struct node *nodes;
     size_t n_nodes, nodes_capacity;
-    float *room, *y;
+    double *room;
+    float *y;
     float *logits;    /* (most rows, widest output) or of one sentence's rows */
     float *log_probs; /* (widest output) */
 };
@@ -115,7 +116,7 @@ static int state_init(struct state *state)
     state->paths = calloc(capacity, sizeof(*state->paths));
     state->next_paths = calloc(capacity, sizeof(*state->next_paths));
     state->room =
-        compute_alloc(sizeof(float) * marian_decode_room(state->model, state->memory, capacity));
+        compute_alloc(sizeof(double) * marian_decode_room(state->model, state->memory, capacity));
     state->y = compute_alloc(sizeof(float) * capacity * d);
     state->logits = compute_alloc(sizeof(float) * scored * widest);
     state->log_probs = compute_alloc(sizeof(float) * widest);

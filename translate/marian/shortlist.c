@@ -136,11 +136,13 @@ static size_t set_bit(uint64_t *bits, size_t i)
 }
 
 static size_t mark_words(const struct shortlist *shortlist, const uint32_t *pieces, size_t n_pieces,
-                         uint64_t *bits)
+                         size_t n_frequent, uint64_t *bits)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < shortlist->n_first; i++)
+    if (n_frequent < shortlist->n_first)
+        n_frequent = shortlist->n_first;
+    for (size_t i = 0; i < n_frequent && i < shortlist->n_target; i++)
         n += set_bit(bits, i);
     for (size_t i = 0; i < n_pieces; i++) {
         uint64_t end = offset_at(shortlist, pieces[i] + 1);
@@ -148,13 +150,13 @@ static size_t mark_words(const struct shortlist *shortlist, const uint32_t *piec
         for (uint64_t j = offset_at(shortlist, pieces[i]); j < end; j++)
             n += set_bit(bits, id_at(shortlist, j));
     }
-    for (size_t i = shortlist->n_first; i < shortlist->n_target && n % ROUND; i++)
+    for (size_t i = n_frequent; i < shortlist->n_target && n % ROUND; i++)
         n += set_bit(bits, i);
     return n;
 }
 
 int shortlist_words(const struct shortlist *shortlist, const uint32_t *pieces, size_t n_pieces,
-                    uint32_t **ids, size_t *n)
+                    size_t n_frequent, uint32_t **ids, size_t *n)
 {
     size_t n_words = (shortlist->n_target + 63) / 64, count, at = 0;
     uint64_t *bits = calloc(n_words, sizeof(*bits));
@@ -162,7 +164,7 @@ int shortlist_words(const struct shortlist *shortlist, const uint32_t *pieces, s
 
     if (!bits)
         return -ENOMEM;
-    count = mark_words(shortlist, pieces, n_pieces, bits);
+    count = mark_words(shortlist, pieces, n_pieces, n_frequent, bits);
     found = malloc(sizeof(*found) * (count ? count : 1));
     for (size_t i = 0; found && i < n_words; i++)
         for (uint64_t left = bits[i]; left; left &= left - 1)

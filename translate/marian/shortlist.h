@@ -31,14 +31,14 @@ int shortlist_read(const void *bytes, size_t n_bytes, size_t n_source, size_t n_
 void shortlist_destroy(struct shortlist **shortlist);
 
 /**
- * The words for one sentence: the n_first most frequent ones, those of each source piece, and the next
- * frequent ones up to a multiple of eight, as Bergamot has it.
+ * The words for one sentence: the n_frequent most frequent ones (the file's n_first, where that is more),
+ * those of each source piece, and the next frequent ones up to a multiple of eight.
  *
  * @param pieces  (n_pieces) of the source sentence, below n_source
  * @param ids     (*n) ascending, the caller's, free()
  * @return 0; -ENOMEM
  */
 int shortlist_words(const struct shortlist *shortlist, const uint32_t *pieces, size_t n_pieces,
-                    uint32_t **ids, size_t *n);
+                    size_t n_frequent, uint32_t **ids, size_t *n);
 
 #endif

@@ -15,6 +15,9 @@ The forward pass below is written for this purpose, from the papers and the file
 with the C code but the order in which floats are added, see translate/marian/exact.h: without it
 results differ from machine to machine. pten translates back what enpt.int8.txt says.
 
+`make_translate.py agreement` counts how many lines of the int8 files a pass gives whose scores are summed
+by this machine's BLAS; OPENBLAS_CORETYPE chooses another kernel.
+
 With PyPI's bergamot (wheels up to Python 3.10), `make_translate.py bergamot` writes
 enpt.bergamot.txt and pten.bergamot.txt: what Bergamot 0.4.5 itself says, one call a sentence.
 """
@@ -60,11 +63,19 @@ def read_yaml(text):
 
 
 def dots(q, k):
-    """(heads, t_q, t_k) dot products in f32, summed in the order of the dimensions."""
-    total = np.zeros((q.shape[0], q.shape[1], k.shape[1]), np.float32)
-    for j in range(q.shape[-1]):
-        total = total + q[:, :, None, j] * k[:, None, :, j]
-    return total
+    """(heads, t_q, t_k) dot products in f32, as OpenBLAS sums them on AVX-512: fused, in lanes."""
+    t_q, t_k, d = q.shape[1], k.shape[1], q.shape[2]
+    n = 8 if t_q == 1 else 16 if t_q * t_k <= 1200 else 1
+    q, k = q[:, :, None].astype(np.longdouble), k[:, None].astype(np.longdouble)  # products are exact
+    sums = np.zeros((len(q), t_q, t_k, n), np.float32)
+    for j in range(0, d, n):
+        part = q[..., j : j + n] * k[..., j : j + n]
+        sums[..., : part.shape[-1]] = sums[..., : part.shape[-1]] + part
+    if n == 8:
+        sums = sums[..., :4] + sums[..., 4:]
+    while sums.shape[-1] > 1:
+        sums = sums[..., 0::2] + sums[..., 1::2]
+    return sums[..., 0]
 
 
 class Student:
@@ -92,41 +103,33 @@ class Student:
 
     def product(self, x, name, rows=None):
         alpha = self.f32[name + "_QuantMultA"].item()
-        q = np.clip(np.rint(x.astype(np.float32) * np.float32(alpha)), -127, 127).astype(np.float64)
+        q = np.clip(np.rint(x * alpha), -127, 127).astype(np.float64)
         w = self.s8[name] if rows is None else self.s8[name][rows]
-        factor = np.float32(1) / (np.float32(alpha) * self.scale[name])
-        return (q @ w.T).astype(np.float32) * factor  # sums of integers: exact in f64
+        divisor = np.float32(alpha) * self.scale[name]
+        return (q @ w.T).astype(np.float32) / divisor  # sums of integers: exact in f64
 
     def affine(self, x, prefix, suffix):
         return self.product(x, prefix + "_W" + suffix) + self.f32[prefix + "_b" + suffix]
 
     def norm(self, x, prefix):
-        x = x.astype(np.float64)
-        mean = x.mean(-1, keepdims=True)
-        factor = 1 / np.sqrt(((x - mean) ** 2).mean(-1, keepdims=True) + 1e-6)
-        scale, bias = (self.f32[prefix + p].astype(np.float64) for p in ("_ln_scale", "_ln_bias"))
-        return ((x - mean) * factor * scale + bias).astype(np.float32)
+        mean = x.mean(-1, keepdims=True)  # pairwise summation
+        spread = np.sqrt(((x - mean) ** 2).mean(-1, keepdims=True) + np.float32(1e-6))
+        return (x - mean) / spread * self.f32[prefix + "_ln_scale"] + self.f32[prefix + "_ln_bias"]
 
     def attend(self, q, k, v):
         split = lambda x: x.reshape(len(x), self.heads, -1).transpose(1, 0, 2)
         q, k, v = split(q), split(k), split(v)
-        scale = np.float32(1) / np.sqrt(np.float32(self.d // self.heads))
-        scores = dots(q, k) * scale
-        scores = np.exp((scores - scores.max(-1, keepdims=True)).astype(np.float64)).astype(np.float32)
-        sums = scores.astype(np.float64).sum(-1, keepdims=True)
-        weights = (scores / sums).astype(np.float32)
-        mixed = np.zeros_like(q)
-        for i in range(k.shape[1]):  # key after key
-            mixed = mixed + weights[:, :, i : i + 1] * v[:, None, i, :]
+        scores = dots(q, k).astype(np.float64) / np.sqrt(self.d // self.heads)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = (weights / weights.sum(-1, keepdims=True)) @ v.astype(np.float64)
         return mixed.transpose(1, 0, 2).reshape(q.shape[1], self.d)
 
     def ffn(self, x, prefix):
         hidden = np.maximum(self.affine(x, prefix, "1"), 0)
-        return self.norm(x + self.affine(hidden, prefix, "2"), prefix + "_ffn")
+        return self.norm(x + self.product(hidden, prefix + "_W2") + self.f32[prefix + "_b2"], prefix + "_ffn")
 
     def embed(self, name, ids):
-        step = np.float32(1) / self.scale[name]
-        return self.s8[name][ids].astype(np.float32) * step * np.float32(np.sqrt(self.d))
+        return self.s8[name][ids].astype(np.float32) / self.scale[name] * np.float32(np.sqrt(self.d))
 
     def positions(self, first, n):
         half = self.d // 2
@@ -152,8 +155,8 @@ class Student:
         new = []
         for layer, (k, v) in enumerate(memory, 1):
             p = f"decoder_l{layer}_rnn"
-            f = 1 / (1 + np.exp(-self.affine(x, p, "f").astype(np.float64)))
-            new.append((f * cells[layer - 1] + (1 - f) * self.product(x, p + "_W")).astype(np.float32))
+            f = 1 / (1 + np.exp(-self.affine(x, p, "f").astype(np.float64)).astype(np.float32))
+            new.append(f * cells[layer - 1] + (1 - f) * self.product(x, p + "_W"))
             x = self.norm(x + np.maximum(new[-1], 0), p + "_ffn")
             p = f"decoder_l{layer}_context"
             mixed = self.attend(self.affine(x, p, "q"), k, v)
@@ -197,8 +200,10 @@ class Student:
 
 
 def read_shortlist(path):
+    """sentence, n_words -> the words that it may become; the 512 most frequent ones are always there"""
     data = open(path, "rb").read()
     _, _, first, _, n_offsets, n_ids = struct.unpack_from("<6Q", data)
+    first = max(first, 512)
     offsets = np.frombuffer(data, "<u8", n_offsets, 48)
     ids = np.frombuffer(data, "<u4", n_ids, 48 + 8 * n_offsets)
 
@@ -356,9 +361,28 @@ def make_bergamot():
         write(pair + ".bergamot.txt", [a[0].target.text for a in answers])
 
 
+def plain_dots(q, k):
+    """As numpy's matrix product does it: the order of a sum is that of this machine's BLAS kernel."""
+    return q @ k.transpose(0, 2, 1)
+
+
+def print_agreement():
+    global dots
+    dots = plain_dots
+    for source, target, name in (("en", "pt", "sentences.en.txt"), ("pt", "en", "enpt.int8.txt")):
+        pair, folder = source + target, os.path.join(MODELS, f"marian-{source}-{target}")
+        student = Student(os.path.join(folder, f"model.{pair}.intgemm.alphas.bin"))
+        vocab = sentencepiece.SentencePieceProcessor(model_file=os.path.join(folder, f"vocab.{pair}.spm"))
+        lines, want = lines_of(name), lines_of(pair + ".int8.txt")
+        got = [vocab.decode(student.search(vocab.encode(line) + [0], 1)) for line in lines]
+        print(pair, sum(a == b for a, b in zip(got, want)), "of", len(want), "lines are the same")
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["bergamot"]:
         make_bergamot()
+    elif sys.argv[1:] == ["agreement"]:
+        print_agreement()
     else:
         english = lines_of("sentences.en.txt")
         portuguese = make_pair("en", "pt", english)
