@@ -15,6 +15,7 @@ import sys
 import tempfile
 
 import contenders
+import gates
 
 SIZES = {64: "64 B", 4096: "4 KiB", 65536: "64 KiB", 1048576: "1 MiB"}
 
@@ -30,6 +31,7 @@ def parse():
     parser.add_argument("--seconds", type=float, default=0.8, help="each measurement")
     parser.add_argument("--core", type=int, default=os.cpu_count() - 1, help="the one to pin to")
     parser.add_argument("--no-unpinned", action="store_true", help="leave out the run on all cores")
+    parser.add_argument("--no-reliability", action="store_true", help="leave out what breaks things")
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--json", default="build/bench-rpc/result.json")
     args = parser.parse_args()
@@ -96,6 +98,12 @@ def print_figures(results, title):
                   f" ({cpu[0]:.2f}, {cpu[1]:.2f}, {cpu[2]:.2f})")
 
 
+def run_reliability(args):
+    command = [f"{args.ours}/bench/rpc/reliability", args.ours] + (["--quick"] if args.quick else [])
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 def as_json(results):
     return {name: {f"{size}x{in_flight}": rounds for (size, in_flight), rounds in cells.items()}
             for name, cells in results.items()}
@@ -111,6 +119,11 @@ def main():
         unpinned = run(args, None)
         print_figures(unpinned, "On all cores, one round")
         result["unpinned"] = as_json(unpinned)
+    if not args.no_reliability:
+        result["reliability"] = run_reliability(args)
+        print("\nWhen things break\n  " + "\n  ".join(f"{k:22} {v}" for k, v in result["reliability"].items()))
+    result["must_reach"] = gates.rows(pinned, result.get("reliability", {}), SIZES)
+    gates.print_table(result["must_reach"])
     os.makedirs(os.path.dirname(args.json) or ".", exist_ok=True)
     with open(args.json, "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
