@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/access.h"
 #include "broker/wire.h"
 #include "mesh/deadline.h"
 #include "mesh/heartbeat.h"
@@ -36,6 +37,7 @@ struct broker {
     bool own_context;
     struct wire wires[N_SIDES]; /* by enum broker_side */
     struct broker_core *core;
+    struct access access;
     int wake;                /* eventfd */
     _Atomic int64_t stop_ns; /* when patience with running calls ends; 0: no stop yet */
     bool draining;
@@ -309,6 +311,7 @@ int broker_start(const struct broker_options *options, struct broker **out)
         return err;
     broker->options = *options;
     broker->context = options->context;
+    access_init(&broker->access, options->security);
     broker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     use_defaults(&broker->options);
     err = broker->wake < 0 ? -errno : core_open(broker);
@@ -321,6 +324,16 @@ int broker_start(const struct broker_options *options, struct broker **out)
         broker = NULL; /* the caller's now */
     }
     broker_stop(&broker, 0);
+    return err;
+}
+
+int broker_reload(struct broker *broker)
+{
+    uint64_t one = 1;
+    int err = access_reload(&broker->access);
+
+    if (write(broker->wake, &one, sizeof(one)) < 0)
+        log_error("cannot wake the broker: %s", strerror(errno));
     return err;
 }
 
@@ -346,6 +359,7 @@ void broker_stop(struct broker **broker, int64_t grace_ms)
         zmq_ctx_term(self->context);
     if (self->wake >= 0)
         close(self->wake);
+    access_fini(&self->access);
     free(self);
 }
 

@@ -33,6 +33,9 @@ int broker_start(const struct broker_options *options, struct broker **out);
 /** The endpoint actually bound for front[i] / back[i] ("tcp://127.0.0.1:*" gets its port); borrowed. */
 const char *broker_front_endpoint(const struct broker *broker, size_t i);
 const char *broker_back_endpoint(const struct broker *broker, size_t i);
+/** Read the folders of both keyrings again (docs/security.md); peers whose certificate has gone are dropped.
+ *  From any thread. @return 0; -EINVAL, ...: logged; what has a mistake stays as it was */
+int broker_reload(struct broker *broker);
 /** Refuse new calls, wait for running ones at most grace_ms, end the rest UNAVAILABLE, stop. */
 void broker_stop(struct broker **broker, int64_t grace_ms);
 

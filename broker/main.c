@@ -2,6 +2,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "base/probe.h"
+#include "broker/access.h"
 #include "broker/broker.h"
 #include "broker/weights.h"
 
@@ -18,6 +19,7 @@ static struct {
     struct config_list front, back;
     int64_t queue_limit, queue_bytes, max_message_bytes, heartbeat_ms, grace_s;
     const char *tenant_weights, *admin, *probe, *log_level, *log_format;
+    struct access_flags access;
 } config = {
     .front = {.count = 1, .items = {"tcp://127.0.0.1:5601"}},
     .back = {.count = 1, .items = {"tcp://127.0.0.1:5602"}},
@@ -35,6 +37,8 @@ static const struct config_option OPTIONS[] = {
     {"front", CONFIG_LIST, &config.front, "ENDPOINT",
      "where callers connect: tcp://HOST:PORT, ipc://PATH", NULL, 0, 0},
     {"back", CONFIG_LIST, &config.back, "ENDPOINT", "where workers connect", NULL, 0, 0},
+    ACCESS_CALLER_OPTIONS(config.access),
+    ACCESS_WORKER_OPTIONS(config.access),
     {"heartbeat-ms", CONFIG_INT, &config.heartbeat_ms, "N",
      "a peer that is silent three times as long is dead", NULL, 10, 60000},
     {"", CONFIG_STRING, NULL, NULL, "Limits:", NULL, 0, 0},
@@ -72,11 +76,13 @@ static void open_log(void)
 }
 
 /* Blocked from here on, in all threads: main waits for them. */
-static void hold_signals(sigset_t *signals)
+static void hold_signals(sigset_t *signals, bool keys)
 {
     sigemptyset(signals);
     sigaddset(signals, SIGTERM);
     sigaddset(signals, SIGINT);
+    if (keys)
+        sigaddset(signals, SIGHUP); /* without keys it ends the process, as everywhere */
     pthread_sigmask(SIG_BLOCK, signals, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -103,10 +109,12 @@ static void run(struct broker **broker, const sigset_t *signals)
         log_info("callers connect to %s", broker_front_endpoint(*broker, i));
     for (size_t i = 0; i < config.back.count; i++)
         log_info("workers connect to %s", broker_back_endpoint(*broker, i));
-    sigwait(signals, &number);
+    while (sigwait(signals, &number) == 0 && number == SIGHUP)
+        broker_reload(*broker);
     log_info("%s: no new calls, %lld s for those that run", strsignal(number),
              (long long)config.grace_s);
     admin_set_unready("draining");
+    signal(SIGHUP, SIG_IGN);
     pthread_sigmask(SIG_UNBLOCK, signals, NULL);
     broker_stop(broker, config.grace_s * 1000);
 }
@@ -124,8 +132,10 @@ int main(int argc, char **argv)
     const char *back[CONFIG_LIST_MAX + 1] = {NULL};
     struct queue_weight *weights = NULL;
     struct broker *broker = NULL;
+    struct mesh_security security = {0};
     struct admin *admin = NULL;
     sigset_t signals;
+    int secure;
     int operand;
     int status;
     int err;
@@ -144,7 +154,12 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     open_log();
-    hold_signals(&signals);
+    secure = access_load(&config.access, true, &security);
+    if (secure < 0) {
+        free(weights);
+        return EXIT_USAGE;
+    }
+    hold_signals(&signals, secure);
     raise_descriptors();
     memcpy(front, config.front.items, config.front.count * sizeof(*front));
     memcpy(back, config.back.items, config.back.count * sizeof(*back));
@@ -155,12 +170,14 @@ int main(int argc, char **argv)
     options.queue_bytes = (size_t)config.queue_bytes;
     options.max_message_bytes = (size_t)config.max_message_bytes;
     options.heartbeat_ms = (uint32_t)config.heartbeat_ms;
+    options.security = secure ? &security : NULL;
     err = broker_start(&options, &broker);
     if (err == 0 && config.admin && (err = admin_start(config.admin, &admin)) < 0)
         log_error("cannot serve --admin '%s': %s", config.admin, strerror(-err));
     if (err == 0)
         run(&broker, &signals);
     broker_stop(&broker, 0);
+    mesh_security_wipe(&security);
     admin_stop(&admin);
     free(weights);
     if (err == 0)

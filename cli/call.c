@@ -24,6 +24,8 @@ typedef Dragoman__Mesh__V1__DescribeResponse describe_response;
 
 struct caller {
     const struct call_flags *flags;
+    struct mesh_security security;
+    bool secure;
     struct mesh_channel *channel;
     int64_t end_ms; /* of patience */
 };
@@ -46,22 +48,36 @@ static int64_t patience_ms(const struct call_flags *flags)
     return timeout > 0 && timeout < CONNECT_MS ? timeout : CONNECT_MS;
 }
 
+/* @param trouble  what a handshake has told; NULL: nothing */
+static void print_no_broker(const char *broker, const char *trouble)
+{
+    if (trouble)
+        fprintf(stderr, "UNAVAILABLE: cannot talk to %s: %s (--key, --broker-key)\n", broker,
+                trouble);
+    else
+        fprintf(stderr,
+                "UNAVAILABLE: no broker answers at %s: start one with 'dragoman-broker', or "
+                "name another by --broker\n",
+                broker);
+}
+
 /* @return 0; 1 after a message */
 static int connect_to_broker(struct caller *caller)
 {
     const struct call_flags *flags = caller->flags;
-    struct mesh_channel_options options = {.endpoint = flags->broker, .name = "call"};
+    struct mesh_channel_options options = {.endpoint = flags->broker,
+                                           .name = "call",
+                                           .security = caller->secure ? &caller->security : NULL};
     int err = mesh_channel_create(&options, &caller->channel);
 
     if (err < 0)
         return client_fail("cannot use '%s' (--broker): %s", flags->broker, strerror(-err));
     caller->end_ms = clock_now_ms() + patience_ms(flags);
     while (!mesh_channel_connected(caller->channel)) {
-        if (clock_now_ms() >= caller->end_ms) {
-            fprintf(stderr,
-                    "UNAVAILABLE: no broker answers at %s: start one with 'dragoman-broker', or "
-                    "name another by --broker\n",
-                    flags->broker);
+        const char *trouble = mesh_channel_trouble(caller->channel);
+
+        if (trouble ? !flags->wait : clock_now_ms() >= caller->end_ms) {
+            print_no_broker(flags->broker, trouble);
             return 1;
         }
         pause_ms(1);
@@ -260,6 +276,7 @@ int call_run(int argc, char **argv)
     const struct config_option table[] = {
         {"broker", CONFIG_STRING, &flags.broker, "ENDPOINT", "the broker's caller side", NULL, 0,
          0},
+        MESH_KEY_OPTIONS(flags.keys),
         {"list", CONFIG_BOOL, &flags.list, NULL,
          "list the services, or the methods of the one named", NULL, 0, 0},
         {"describe", CONFIG_BOOL, &flags.describe, NULL,
@@ -301,8 +318,13 @@ int call_run(int argc, char **argv)
         return 2;
     }
     log_init("dragoman", LOG_ERROR, LOG_FORMAT_AUTO);
+    status = mesh_security_load(&flags.keys, &caller.security);
+    if (status < 0)
+        return 2;
+    caller.secure = status > 0;
     signal(SIGPIPE, SIG_IGN); /* a pipe that closes is a write that fails */
     status = run(&caller, argc - first, argv + first);
     mesh_channel_destroy(&caller.channel);
+    mesh_security_wipe(&caller.security);
     return status;
 }

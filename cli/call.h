@@ -8,12 +8,14 @@
 #include "base/status.h"
 #include "mesh/channel.h"
 #include "mesh/schema.h"
+#include "mesh/security.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct call_flags {
     const char *broker, *selector, *tenant;
+    struct mesh_key_flags keys;
     struct config_list metadata;
     double timeout_s;
     bool wait, json_defaults, ignore_unknown, show_metadata, list, describe;

@@ -14,5 +14,6 @@ int speak_run(int argc, char **argv);
 int models_run(int argc, char **argv);
 int top_run(int argc, char **argv);
 int call_run(int argc, char **argv);
+int keys_run(int argc, char **argv);
 
 #endif

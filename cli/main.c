@@ -19,6 +19,7 @@ static const struct command {
     {"models", models_run, "list, pull, verify and remove models"},
     {"top", top_run, "watch a broker: its services, workers and queues"},
     {"call", call_run, "call any method of any service: JSON in, JSON out"},
+    {"keys", keys_run, "make keys for CURVE, and show what certificates say"},
 };
 
 #define N_COMMANDS (sizeof(COMMANDS) / sizeof(COMMANDS[0]))

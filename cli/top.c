@@ -2,6 +2,7 @@
 #include "cli/client.h"
 #include "cli/command.h"
 #include "mesh/channel.h"
+#include "mesh/security.h"
 #include "proto/mesh.pb-c.h"
 
 #include <inttypes.h>
@@ -133,10 +134,15 @@ static int show(struct mesh_channel *channel, const char *broker, bool redraw)
     struct status status;
 
     if (mesh_unary(channel, &dragoman__mesh__v1__directory__descriptor, "List", &request.base,
-                   &options, &response, &status) < 0)
+                   &options, &response, &status) < 0) {
+        const char *trouble = mesh_channel_trouble(channel);
+
+        if (trouble)
+            return client_fail("cannot talk to %s: %s (--key, --broker-key)", broker, trouble);
         return client_fail("no broker answers at %s (%s): start one with 'dragoman up "
                            "--broker-front %s', or name another by --broker",
                            broker, status.message, broker);
+    }
     print_state(broker, (const directory_response *)response, redraw);
     protobuf_c_message_free_unpacked(response, NULL);
     return 0;
@@ -147,8 +153,11 @@ int top_run(int argc, char **argv)
     const char *broker = "tcp://127.0.0.1:5601";
     bool once = !isatty(STDOUT_FILENO);
     double interval_s = 1;
+    struct mesh_key_flags keys = {0};
+    struct mesh_security security = {0};
     const struct config_option table[] = {
         {"broker", CONFIG_STRING, &broker, "ENDPOINT", "the broker's caller side", NULL, 0, 0},
+        MESH_KEY_OPTIONS(keys),
         {"once", CONFIG_BOOL, &once, NULL, "print once and leave, as where output is no terminal",
          NULL, 0, 0},
         {"interval-s", CONFIG_DOUBLE, &interval_s, "S", "between two looks", NULL, 0.1, 3600},
@@ -160,12 +169,17 @@ int top_run(int argc, char **argv)
         .summary = "Watches a broker: its services, workers and queues. ^C leaves.",
         .tables = tables};
     struct mesh_channel *channel = NULL;
-    int first, status, err;
+    int first, status, secure, err;
 
     if (config_parse(&spec, argc, argv, &first, &status))
         return status;
     log_init("dragoman", LOG_ERROR, LOG_FORMAT_AUTO);
-    err = mesh_channel_create(&(struct mesh_channel_options){.endpoint = broker, .name = "top"},
+    secure = mesh_security_load(&keys, &security);
+    if (secure < 0)
+        return 2;
+    err = mesh_channel_create(&(struct mesh_channel_options){.endpoint = broker,
+                                                             .name = "top",
+                                                             .security = secure ? &security : NULL},
                               &channel);
     if (err < 0)
         return client_fail("cannot use '%s': %s", broker, strerror(-err));
@@ -181,5 +195,6 @@ int top_run(int argc, char **argv)
             nanosleep(&pause, NULL);
     } while (!once && status == 0);
     mesh_channel_destroy(&channel);
+    mesh_security_wipe(&security);
     return status;
 }

@@ -6,6 +6,7 @@
 #include "base/config.h"
 #include "base/cpu.h"
 #include "base/log.h"
+#include "broker/access.h"
 #include "broker/broker.h"
 #include "gateway/gateway.h"
 #include "models/catalogue.h"
@@ -32,6 +33,7 @@ struct up_flags {
     const char *listen, *models, *catalogue, *broker_front, *log_level;
     struct config_list asr, translate, tts;
     int64_t threads, grace_s;
+    struct access_flags access;
 };
 
 /* One service of one model. Each loads on a thread of its own. */
@@ -56,7 +58,8 @@ struct up {
     struct catalogue *catalogue;
     void *context;
     struct broker *broker;
-    struct up_worker *workers; /* (n_workers) */
+    struct mesh_security security; /* of --broker-front */
+    struct up_worker *workers;     /* (n_workers) */
     size_t n_workers;
     struct gateway *gateway;
     int64_t begun_ms;
@@ -179,7 +182,12 @@ static int up_broker(struct up *up)
 {
     const char *front[] = {FRONT, up->flags.broker_front[0] ? up->flags.broker_front : NULL, NULL};
     const char *back[] = {BACK, NULL};
-    const struct broker_options options = {.front = front, .back = back, .context = up->context};
+    const struct broker_options options = {
+        .front = front,
+        .back = back,
+        .context = up->context,
+        .security = up->security.callers ? &up->security : NULL,
+    };
     int err = broker_start(&options, &up->broker);
 
     if (err < 0)
@@ -208,6 +216,7 @@ static void up_down(struct up *up, int64_t grace_ms)
     for (size_t i = 0; i < up->n_workers; i++)
         mesh_harness_stop(&up->workers[i].harness, grace_ms);
     broker_stop(&up->broker, grace_ms);
+    mesh_security_wipe(&up->security);
     if (up->context)
         zmq_ctx_term(up->context);
     catalogue_destroy(&up->catalogue);
@@ -343,6 +352,7 @@ int up_run(int argc, char **argv)
          "another catalogue of models than the built-in one", NULL, 0, 0},
         {"broker-front", CONFIG_STRING, &up.flags.broker_front, "ENDPOINT",
          "also take RPC callers there, such as tcp://127.0.0.1:5601", NULL, 0, 0},
+        ACCESS_CALLER_OPTIONS(up.flags.access),
         {"grace-s", CONFIG_INT, &up.flags.grace_s, "S",
          "how long running calls may take at the end", NULL, 0, 3600},
         {"log-level", CONFIG_CHOICE, &up.flags.log_level, "LEVEL", "the least that is logged",
@@ -361,6 +371,8 @@ int up_run(int argc, char **argv)
         return status;
     log_level_parse(up.flags.log_level, &level);
     log_init("dragoman", level, LOG_FORMAT_AUTO);
+    if (access_load(&up.flags.access, false, &up.security) < 0)
+        return 2;
     status = up_open(&up) < 0 ? 1 : up_serve(&up);
     up_down(&up, up.flags.grace_s * 1000);
     return status;

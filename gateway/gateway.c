@@ -87,8 +87,10 @@ static int start_server(struct gateway *gateway, const struct gateway_options *o
 
 int gateway_start(const struct gateway_options *options, struct gateway **out)
 {
-    const struct mesh_channel_options channel = {
-        .endpoint = options->broker, .name = "gateway", .context = options->context};
+    const struct mesh_channel_options channel = {.endpoint = options->broker,
+                                                 .name = "gateway",
+                                                 .context = options->context,
+                                                 .security = options->security};
     struct gateway *gateway = calloc(1, sizeof(*gateway));
     int err = -ENOMEM;
 

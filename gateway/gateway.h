@@ -12,11 +12,14 @@
 #include <stdint.h>
 
 struct gateway;
+struct mesh_security;
 
 struct gateway_options {
     const char *listen; /* "127.0.0.1:8080", "0.0.0.0:8080", "[::1]:8080"; port 0 picks one */
     const char *broker; /* the broker's caller side: "tcp://127.0.0.1:5601", "inproc://front" */
     void *context; /* a ZeroMQ context to share (inproc:// needs the broker's); NULL: its own */
+    const struct mesh_security
+        *security;               /* towards the broker; borrowed until stop; NULL: no CURVE */
     const char *const *api_keys; /* ended by NULL; NULL or empty: nobody is asked for one */
     const char *cors_origin;     /* who may call from a web page; NULL: "*"; "": nobody */
     size_t max_upload_bytes;     /* one recording; 0: 100 MiB */

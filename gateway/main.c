@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/probe.h"
 #include "gateway/gateway.h"
+#include "mesh/security.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 
 static struct {
     const char *listen, *broker, *cors_origin, *api_key_file, *probe, *log_level, *log_format;
+    struct mesh_key_flags keys;
     struct config_list api_keys;
     int64_t max_upload_mb, max_buffered_mb, max_text_bytes, max_audio_s;
     int64_t threads, queue_limit, max_connections, request_timeout_s, idle_timeout_s, grace_s;
@@ -39,6 +41,7 @@ static const struct config_option OPTIONS[] = {
     {"listen", CONFIG_STRING, &config.listen, "HOST:PORT", "where HTTP clients connect", NULL, 0,
      0},
     {"broker", CONFIG_STRING, &config.broker, "ENDPOINT", "the broker's caller side", NULL, 0, 0},
+    MESH_KEY_OPTIONS(config.keys),
     {"api-key", CONFIG_LIST, &config.api_keys, "KEY",
      "ask clients for 'Authorization: Bearer KEY'; none: ask nobody", NULL, 0, 0},
     {"api-key-file", CONFIG_STRING, &config.api_key_file, "FILE",
@@ -169,8 +172,9 @@ int main(int argc, char **argv)
     char *key_text = NULL;
     struct gateway_options options;
     struct gateway *gateway = NULL;
+    struct mesh_security security = {0};
     sigset_t signals;
-    int operand, status, number = 0, err;
+    int operand, status, secure, number = 0, err;
 
     if (config_parse(&spec, argc, argv, &operand, &status) != 0)
         return status;
@@ -180,7 +184,11 @@ int main(int argc, char **argv)
     hold_signals(&signals);
     if (collect_keys(&key_text, keys) < 0)
         return EXIT_FAILURE;
+    secure = mesh_security_load(&config.keys, &security);
+    if (secure < 0)
+        return 2;
     fill_options(&options, keys);
+    options.security = secure ? &security : NULL;
     err = gateway_start(&options, &gateway);
     free(key_text);
     if (err < 0) {
@@ -194,5 +202,6 @@ int main(int argc, char **argv)
              (long long)config.grace_s);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second one ends the process at once */
     gateway_stop(&gateway, config.grace_s * 1000);
+    mesh_security_wipe(&security);
     return EXIT_SUCCESS;
 }

@@ -285,25 +285,19 @@ static bool others_read(const struct stat *stat)
 }
 
 /* @return bytes read; -errno, with `why` */
-static ssize_t read_file(const char *path, bool secret, char *text, char why[MESH_WHY_MAX])
+static ssize_t read_file(const char *path, char *text, struct stat *stat, char why[MESH_WHY_MAX])
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     ssize_t total = 0, n = 1;
-    struct stat stat;
     int err = 0;
 
-    if (fd < 0 || fstat(fd, &stat) < 0) {
+    if (fd < 0 || fstat(fd, stat) < 0) {
         err = -errno;
         snprintf(why, MESH_WHY_MAX, "cannot read '%.300s': %s", path, strerror(-err));
-    } else if (!S_ISREG(stat.st_mode) || stat.st_size > MESH_CERTIFICATE_FILE_MAX) {
+    } else if (!S_ISREG(stat->st_mode) || stat->st_size > MESH_CERTIFICATE_FILE_MAX) {
         err = -EINVAL;
         snprintf(why, MESH_WHY_MAX, "'%.300s' is no certificate: not a file of at most %d bytes",
                  path, MESH_CERTIFICATE_FILE_MAX);
-    } else if (secret && others_read(&stat)) {
-        err = -EPERM;
-        snprintf(why, MESH_WHY_MAX,
-                 "others may read the secret key in '%.200s' (mode %03o): chmod 600 '%.200s'", path,
-                 stat.st_mode & 0777, path);
     }
     while (err == 0 && n > 0 && total < MESH_CERTIFICATE_FILE_MAX) {
         n = read(fd, text + total, (size_t)(MESH_CERTIFICATE_FILE_MAX - total));
@@ -342,7 +336,8 @@ int mesh_certificate_load(const char *path, bool secret, struct mesh_certificate
     char text[MESH_CERTIFICATE_FILE_MAX];
     char wrong[MESH_WHY_MAX] = "";
     struct mesh_certificate read = {0};
-    ssize_t size = read_file(path, secret, text, why);
+    struct stat stat;
+    ssize_t size = read_file(path, text, &stat, why);
     int err = size < 0 ? (int)size : 0;
 
     if (err < 0)
@@ -356,6 +351,11 @@ int mesh_certificate_load(const char *path, bool secret, struct mesh_certificate
     if (wrong[0]) {
         snprintf(why, MESH_WHY_MAX, "'%.200s' is no certificate: %.250s", path, wrong);
         err = -EINVAL;
+    } else if (secret && others_read(&stat)) {
+        snprintf(why, MESH_WHY_MAX,
+                 "others may read the secret key in '%.200s' (mode %03o): chmod 600 '%.200s'", path,
+                 stat.st_mode & 0777, path);
+        err = -EPERM;
     } else {
         if (!secret)
             mesh_certificate_wipe(&read);

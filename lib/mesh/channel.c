@@ -30,6 +30,15 @@ bool mesh_channel_connected(const struct mesh_channel *channel)
     return atomic_load(&channel->n_taking) > 0;
 }
 
+const char *mesh_channel_trouble(const struct mesh_channel *channel)
+{
+    const char *trouble = NULL;
+
+    for (size_t i = 0; i < channel->n_sessions && !trouble; i++)
+        trouble = channel->sessions[i].link.trouble;
+    return trouble;
+}
+
 /* ---- what the application's threads ask for -------------------------------------------------- */
 
 static void handle_post(struct mesh_channel *channel, struct stream_post *note)

@@ -45,6 +45,8 @@ int mesh_channel_create(const struct mesh_channel_options *options, struct mesh_
 void mesh_channel_destroy(struct mesh_channel **channel);
 /** Whether a session with a peer that takes calls stands at this moment. */
 bool mesh_channel_connected(const struct mesh_channel *channel);
+/** Why not, where a handshake has failed: "the peer refuses this key: ..."; NULL: not known. A constant. */
+const char *mesh_channel_trouble(const struct mesh_channel *channel);
 
 struct mesh_call_options {
     int64_t timeout_ms;   /* from now; 0: none */

@@ -3,6 +3,7 @@
 #include "mesh/meta.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 #define NS_PER_MS INT64_C(1000000)
 #define FAIL_FAST_MS 1000 /* how long a call that does not wait gives a connection to come */
@@ -63,10 +64,9 @@ static bool gives_no_hope(const struct mesh_channel *channel)
 
 static const char *why_nobody(const struct mesh_channel *channel)
 {
-    for (size_t i = 0; i < channel->n_sessions; i++)
-        if (channel->sessions[i].link.trouble)
-            return channel->sessions[i].link.trouble;
-    return "nobody answers at the channel's endpoint";
+    const char *trouble = mesh_channel_trouble(channel);
+
+    return trouble ? trouble : "nobody answers at the channel's endpoint";
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -337,7 +337,12 @@ static void end_late_calls(struct mesh_channel *channel)
         struct mesh_stream *stream =
             (struct mesh_stream *)((char *)timer - offsetof(struct mesh_stream, timer));
 
-        mesh_calls_give_up(channel, stream, STATUS_DEADLINE_EXCEEDED, "the deadline has passed");
+        const char *trouble = stream->place == PLACE_WAITING ? mesh_channel_trouble(channel) : NULL;
+        char why[STATUS_MESSAGE_MAX];
+
+        snprintf(why, sizeof(why), "the deadline has passed%s%s", trouble ? ": " : "",
+                 trouble ? trouble : "");
+        mesh_calls_give_up(channel, stream, STATUS_DEADLINE_EXCEEDED, why);
     }
 }
 

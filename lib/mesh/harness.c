@@ -3,6 +3,7 @@
 #include "base/admin.h"
 #include "base/log.h"
 #include "base/probe.h"
+#include "mesh/security.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -14,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define EXIT_USAGE 2
 #define WATCH_MS 100 /* how often readiness is looked at */
 
 struct mesh_harness {
@@ -73,6 +75,7 @@ int mesh_harness_start(const struct mesh_harness_service *service, const void *c
         .name = service->name,
         .context = options->context,
         .capacity = options->capacity ? options->capacity : service->default_capacity,
+        .security = options->security,
     };
 
     return harness_create(service, config, &server, out);
@@ -94,6 +97,7 @@ void mesh_harness_stop(struct mesh_harness **harness, int64_t grace_ms)
 struct harness_flags {
     const char *broker, *name, *admin, *probe, *log_level, *log_format;
     int64_t capacity, grace_s, max_message_bytes;
+    struct mesh_key_flags keys;
 };
 
 /* Signals that stop the process, taken by sigtimedwait() alone. */
@@ -175,13 +179,15 @@ static void drain_or_quit(struct mesh_harness *harness, int64_t grace_s, const s
 }
 
 static int harness_run(const struct mesh_harness_service *service,
-                       const struct harness_flags *flags, const sigset_t *stop)
+                       const struct harness_flags *flags, const struct mesh_security *security,
+                       const sigset_t *stop)
 {
     const struct mesh_server_options options = {
         .endpoint = flags->broker,
         .name = flags->name,
         .capacity = (uint32_t)flags->capacity,
         .max_message_bytes = (size_t)flags->max_message_bytes,
+        .security = security,
     };
     struct mesh_harness *harness = NULL;
     struct admin *admin = NULL;
@@ -222,6 +228,7 @@ int mesh_harness_main(const struct mesh_harness_service *service, int argc, char
     const struct config_option common[] = {
         {"broker", CONFIG_STRING, &flags.broker, "ENDPOINT", "the broker's worker side", NULL, 0,
          0},
+        MESH_KEY_OPTIONS(flags.keys),
         {"name", CONFIG_STRING, &flags.name, "NAME", "what this worker is called in the directory",
          NULL, 0, 0},
         {"capacity", CONFIG_INT, &flags.capacity, "N", "calls that run at once", NULL, 1, 1024},
@@ -245,8 +252,9 @@ int mesh_harness_main(const struct mesh_harness_service *service, int argc, char
         .program = service->program, .summary = service->summary, .tables = tables};
     enum log_level level = LOG_INFO;
     enum log_format format = LOG_FORMAT_AUTO;
+    struct mesh_security security = {0};
     sigset_t stop;
-    int first, exit_status;
+    int first, exit_status, secure;
 
     if (config_parse(&spec, argc, argv, &first, &exit_status))
         return exit_status;
@@ -255,6 +263,11 @@ int mesh_harness_main(const struct mesh_harness_service *service, int argc, char
     log_level_parse(flags.log_level, &level); /* both checked against their choices */
     log_format_parse(flags.log_format, &format);
     log_init(flags.name, level, format);
+    secure = mesh_security_load(&flags.keys, &security);
+    if (secure < 0)
+        return EXIT_USAGE;
     signals_block(&stop);
-    return harness_run(service, &flags, &stop);
+    exit_status = harness_run(service, &flags, secure ? &security : NULL, &stop);
+    mesh_security_wipe(&security);
+    return exit_status;
 }

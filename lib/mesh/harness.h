@@ -34,9 +34,10 @@ int mesh_harness_main(const struct mesh_harness_service *service, int argc, char
 struct mesh_harness; /* a service running in this process */
 
 struct mesh_harness_options {
-    const char *broker; /* endpoint of the broker's worker side */
-    void *context;      /* shared ZeroMQ context; NULL: own */
-    uint32_t capacity;  /* 0: the service's default */
+    const char *broker;                   /* endpoint of the broker's worker side */
+    void *context;                        /* shared ZeroMQ context; NULL: own */
+    uint32_t capacity;                    /* 0: the service's default */
+    const struct mesh_security *security; /* borrowed until stop; NULL: no CURVE */
 };
 
 /** Start a service on threads of this process; returns when its model is loaded and it registers. */

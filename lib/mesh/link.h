@@ -81,8 +81,8 @@ struct mesh_link {
     bool heard; /* anything, in this step */
     char broken
         [64]; /* why the next step ends the session: its owner may be in the midst of its calls */
-    const char
-        *trouble;     /* why there is no connection, where a handshake has told; NULL: not known */
+    /* Why there is no connection, where a handshake has told; a constant. Any thread may look. NULL: not known */
+    const char *_Atomic trouble;
     bool turned_away; /* and that will not change by itself */
     bool complained;
     bool sent_since;   /* the last look for messages: libzmq may have seen a new one meanwhile */

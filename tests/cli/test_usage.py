@@ -3,7 +3,7 @@ import unittest
 
 from command import dragoman, free_port, recording
 
-COMMANDS = ["up", "interpret", "transcribe", "translate", "speak", "models", "top", "call"]
+COMMANDS = ["up", "interpret", "transcribe", "translate", "speak", "models", "top", "call", "keys"]
 
 
 class Help(unittest.TestCase):
@@ -19,7 +19,8 @@ class Help(unittest.TestCase):
     def test_of_each_command_names_its_options_and_variables(self):
         wanted = {"up": "DRAGOMAN_LISTEN", "interpret": "--to LANG", "transcribe": "--format text|json",
                   "translate": "DRAGOMAN_SERVER", "speak": "--voice NAME", "models": "DRAGOMAN_INDEX_URL",
-                  "top": "tcp://127.0.0.1:5601", "call": "--json-defaults"}
+                  "top": "tcp://127.0.0.1:5601", "call": "--json-defaults",
+                  "keys": "new NAME"}
         for command in COMMANDS:
             result = dragoman(command, "--help")
             self.assertEqual(result.returncode, 0, command)
