@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,21 +50,37 @@ const char *http_status_text(int status)
     return "Unknown";
 }
 
-/* The trace id of a W3C traceparent header ("00-<32 hex>-<16 hex>-<2 hex>"), or one drawn here. */
-static void choose_trace_id(struct http_exchange *exchange)
+/* The trace of a W3C traceparent header, or one drawn here; and this request's place in it. */
+static void choose_trace(struct http_exchange *exchange)
 {
-    const char *parent = http_head_get(&exchange->head, "traceparent");
-    uint8_t bytes[16];
+    const char *header = http_head_get(&exchange->head, "traceparent");
+    struct trace_context parent;
+    bool has_parent = header && trace_parse(header, &parent) == 0;
 
-    if (parent && strlen(parent) >= 55 && parent[2] == '-' && parent[35] == '-' &&
-        strspn(parent + 3, "0123456789abcdef") == 32 && strspn(parent + 3, "0") < 32) {
-        snprintf(exchange->trace_id, sizeof(exchange->trace_id), "%.32s", parent + 3);
+    if (!has_parent)
+        trace_draw(&parent);
+    exchange->span = trace_begin("HTTP", TRACE_SERVER, &parent, !has_parent, &exchange->trace);
+    trace_id_format(&exchange->trace, exchange->trace_id);
+    trace_format(&exchange->trace, exchange->traceparent);
+}
+
+/* The request is answered: its span, unless it was a probe's or a stranger's. */
+static void end_span(struct http_exchange *exchange, int status)
+{
+    char error[32];
+
+    if (!exchange->route || exchange->route->flags & HTTP_OPEN) {
+        trace_drop(&exchange->span);
         return;
     }
-    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
-        memset(bytes, 1, sizeof(bytes));
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        snprintf(exchange->trace_id + 2 * i, 3, "%02x", bytes[i]);
+    trace_set_name(exchange->span, "%s %s", exchange->head.method, exchange->route->path);
+    trace_text(exchange->span, "http.request.method", exchange->head.method);
+    trace_text(exchange->span, "http.route", exchange->route->path);
+    trace_int(exchange->span, "http.response.status_code", status);
+    trace_int(exchange->span, "http.request.body.size", (int64_t)exchange->body.size);
+    trace_int(exchange->span, "http.response.body.size", (int64_t)exchange->sent_bytes);
+    snprintf(error, sizeof(error), "HTTP %d", status);
+    trace_end(&exchange->span, status >= 500 ? error : NULL);
 }
 
 struct http_exchange *http_exchange_create(struct http_server *server, struct http_head *head)
@@ -80,7 +95,7 @@ struct http_exchange *http_exchange_create(struct http_server *server, struct ht
     *head = (struct http_head){0};
     exchange->started_ns = clock_now_ns();
     exchange->no_body = !strcmp(exchange->head.method, "HEAD");
-    choose_trace_id(exchange);
+    choose_trace(exchange);
     buffer_init(&exchange->body, server->options.max_body_bytes);
     buffer_init(&exchange->headers, HEADERS_MAX);
     buffer_init(&exchange->out, ANSWER_MAX);
@@ -99,6 +114,7 @@ void http_exchange_release(struct http_exchange **exchange)
         return;
     atomic_fetch_sub(&self->server->buffered, self->reserved);
     atomic_fetch_sub(&self->server->active, 1);
+    trace_drop(&self->span); /* of one that was never answered */
     http_head_fini(&self->head);
     buffer_fini(&self->body);
     buffer_fini(&self->headers);
@@ -127,6 +143,11 @@ const uint8_t *http_body(const struct http_exchange *exchange, size_t *size)
 const char *http_trace_id(const struct http_exchange *exchange)
 {
     return exchange->trace_id;
+}
+
+const char *http_traceparent(const struct http_exchange *exchange)
+{
+    return exchange->traceparent;
 }
 
 bool http_begun(const struct http_exchange *exchange)
@@ -309,11 +330,12 @@ static void account(struct http_exchange *exchange)
     metric_observe(metrics_histogram("dragoman_http_request_duration_seconds",
                                      "From a request's head to the end of its answer.", labels),
                    seconds);
-    log_set_trace(exchange->trace_id);
+    trace_set_current(&exchange->trace);
     log_write(level_of(exchange, status), "%s %s: %d, %llu bytes in %.1f ms", exchange->head.method,
               exchange->head.path, status, (unsigned long long)exchange->sent_bytes,
               seconds * 1000);
-    log_set_trace(NULL);
+    trace_set_current(NULL);
+    end_span(exchange, status);
 }
 
 void http_exchange_end(struct http_exchange *exchange)
@@ -335,10 +357,10 @@ void http_exchange_end(struct http_exchange *exchange)
 
 static void run(struct http_exchange *exchange)
 {
-    log_set_trace(exchange->trace_id);
+    trace_set_current(&exchange->trace);
     if (!http_gone(exchange))
         exchange->route->handle(exchange, exchange->server->options.context);
-    log_set_trace(NULL);
+    trace_set_current(NULL);
     http_exchange_end(exchange);
 }
 

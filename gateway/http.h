@@ -69,6 +69,8 @@ const struct http_route *http_route(const struct http_exchange *exchange);
 const uint8_t *http_body(const struct http_exchange *exchange, size_t *size);
 /** 32 hex digits: the caller's (traceparent) or drawn here. */
 const char *http_trace_id(const struct http_exchange *exchange);
+/** A W3C traceparent with the request's own span: what calls made for it carry on. */
+const char *http_traceparent(const struct http_exchange *exchange);
 
 /*
  * The answer: either http_respond(), or http_begin(), any number of http_write(), and return.

@@ -5,6 +5,7 @@
 #define GATEWAY_HTTP_PRIVATE_H
 
 #include "base/buffer.h"
+#include "base/trace.h"
 #include "gateway/http.h"
 
 #include <libwebsockets.h>
@@ -24,7 +25,9 @@ struct http_exchange {
     const struct http_route *route;
     struct buffer body;
     size_t reserved; /* of the server's max_buffered_bytes */
-    char trace_id[33];
+    struct trace_context trace;
+    struct trace_span *span; /* NULL: not recorded */
+    char trace_id[TRACE_ID_TEXT], traceparent[TRACE_PARENT_TEXT];
     int64_t started_ns;
     struct http_exchange *next; /* in the queue */
 

@@ -78,7 +78,7 @@ int rpc_open(struct rpc_waiter *waiter, struct mesh_channel *channel,
     const struct mesh_call_options options = {
         .timeout_ms = rpc_waiter_left_ms(waiter),
         .selector = selector,
-        .trace_id = waiter->exchange ? http_trace_id(waiter->exchange) : NULL,
+        .trace_id = waiter->exchange ? http_traceparent(waiter->exchange) : NULL,
     };
     int err = mesh_stream_open(channel, service, method, &options, out);
 

@@ -1,6 +1,8 @@
 #include "base/log.h"
 
 #include "base/buffer.h"
+#include "base/escape.h"
+#include "base/trace.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -13,7 +15,6 @@
 
 #define LINE_MAX_BYTES 16384 /* longer messages are cut: a line stays whole in one write() */
 #define PROCESS_MAX 64
-#define TRACE_MAX 64
 
 static const char *const LEVELS[] = {"debug", "info", "warn", "error"};
 
@@ -22,8 +23,6 @@ static struct {
     _Atomic int level;
     _Atomic int format;
 } settings = {.level = LOG_INFO, .format = LOG_FORMAT_AUTO};
-
-static _Thread_local char trace[TRACE_MAX];
 
 void log_init(const char *process, enum log_level level, enum log_format format)
 {
@@ -54,60 +53,11 @@ int log_format_parse(const char *text, enum log_format *out)
     return -EINVAL;
 }
 
-void log_set_trace(const char *trace_id)
-{
-    snprintf(trace, sizeof(trace), "%s", trace_id ? trace_id : "");
-}
-
-/* Bytes of the well-formed character at text (RFC 3629), 0 when there is none. */
-static size_t character_size(const unsigned char *text)
-{
-    size_t size = text[0] < 0x80   ? 1
-                  : text[0] < 0xC2 ? 0
-                  : text[0] < 0xE0 ? 2
-                  : text[0] < 0xF0 ? 3
-                  : text[0] < 0xF5 ? 4
-                                   : 0;
-
-    for (size_t i = 1; i < size; i++)
-        if ((text[i] & 0xC0) != 0x80)
-            return 0;
-    if ((text[0] == 0xE0 && text[1] < 0xA0) || (text[0] == 0xED && text[1] > 0x9F) ||
-        (text[0] == 0xF0 && text[1] < 0x90) || (text[0] == 0xF4 && text[1] > 0x8F))
-        return 0;
-    return size;
-}
-
-/* Nothing in a message may end the line, move the cursor or break the JSON. */
-static void append_escaped(struct buffer *line, const char *text, bool json)
-{
-    const unsigned char *at = (const unsigned char *)text;
-
-    while (*at) {
-        size_t size = character_size(at);
-
-        if (size == 0) {
-            buffer_append(line, "\xEF\xBF\xBD", 3); /* U+FFFD */
-            at++;
-            continue;
-        }
-        if (*at == '\n')
-            buffer_append(line, "\\n", 2);
-        else if (*at < 0x20 || *at == 0x7F)
-            buffer_printf(line, "\\u%04x", *at);
-        else if (json && (*at == '"' || *at == '\\'))
-            buffer_printf(line, "\\%c", *at);
-        else
-            buffer_append(line, at, size);
-        at += size;
-    }
-}
-
 static void append_json(struct buffer *line, enum log_level level, const char *message)
 {
     struct timespec now;
     struct tm utc;
-    char stamp[32];
+    char stamp[32], trace[TRACE_ID_TEXT];
 
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
@@ -116,16 +66,15 @@ static void append_json(struct buffer *line, enum log_level level, const char *m
                   LEVELS[level]);
     if (settings.process[0]) {
         buffer_printf(line, ",\"process\":\"");
-        append_escaped(line, settings.process, true);
+        escape_append(line, settings.process, true);
         buffer_printf(line, "\"");
     }
-    if (trace[0]) {
-        buffer_printf(line, ",\"trace\":\"");
-        append_escaped(line, trace, true);
-        buffer_printf(line, "\"");
+    if (trace_current()) {
+        trace_id_format(trace_current(), trace);
+        buffer_printf(line, ",\"trace\":\"%s\"", trace);
     }
     buffer_printf(line, ",\"message\":\"");
-    append_escaped(line, message, true);
+    escape_append(line, message, true);
     buffer_printf(line, "\"}");
 }
 
@@ -133,7 +82,7 @@ static void append_text(struct buffer *line, enum log_level level, const char *m
 {
     struct timespec now;
     struct tm local;
-    char stamp[32];
+    char stamp[32], trace[TRACE_ID_TEXT];
 
     clock_gettime(CLOCK_REALTIME, &now);
     localtime_r(&now.tv_sec, &local);
@@ -141,9 +90,11 @@ static void append_text(struct buffer *line, enum log_level level, const char *m
     buffer_printf(line, "%s.%03ld %-5s ", stamp, now.tv_nsec / 1000000, LEVELS[level]);
     if (settings.process[0])
         buffer_printf(line, "%s: ", settings.process);
-    append_escaped(line, message, false);
-    if (trace[0])
+    escape_append(line, message, false);
+    if (trace_current()) {
+        trace_id_format(trace_current(), trace);
         buffer_printf(line, " [%s]", trace);
+    }
 }
 
 static bool wants_json(void)

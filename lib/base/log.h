@@ -2,7 +2,7 @@
  * log.h - one line an event: text on a terminal, JSON otherwise
  *
  * Lines go to standard error, whole, from any thread. A line carries the time, the level, the
- * process's name, the thread's trace id when one is set, and the message.
+ * process's name, the id of the trace that the thread works on (trace_set_current()), and the message.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -19,9 +19,6 @@ void log_init(const char *process, enum log_level level, enum log_format format)
 int log_level_parse(const char *text, enum log_level *out);
 /** "auto", "text", "json". @return 0; -EINVAL */
 int log_format_parse(const char *text, enum log_format *out);
-
-/** Trace id of the calls that this thread works on, copied; NULL: none. */
-void log_set_trace(const char *trace_id);
 
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

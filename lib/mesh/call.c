@@ -1,7 +1,7 @@
 #include "mesh/call.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/trace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -274,7 +274,7 @@ static int read_full_meta(struct mesh_call *call, const struct mesh_frame *frame
     else
         err = mesh_metadata_take(meta, &call->metadata);
     if (err == 0 && meta->traceparent.len == MESH_TRACEPARENT_BYTES)
-        mesh_trace_id_text(meta->traceparent.data, call->trace_id);
+        memcpy(&call->trace, meta->traceparent.data, MESH_TRACEPARENT_BYTES);
     dragoman__mesh__v1__meta__free_unpacked(meta, NULL);
     return err;
 }
@@ -288,7 +288,7 @@ static int read_meta(struct mesh_call *call)
     traceparent = plain_traceparent(call, &frame);
     if (!traceparent)
         return read_full_meta(call, &frame);
-    mesh_trace_id_text(traceparent, call->trace_id);
+    memcpy(&call->trace, traceparent, MESH_TRACEPARENT_BYTES);
     return 0;
 }
 
@@ -327,10 +327,10 @@ void mesh_call_run(struct mesh_job *job)
             send_accept(call);
         if (read_meta(call) < 0)
             mesh_call_fail(call, STATUS_INTERNAL, "malformed metadata");
-        log_set_trace(call->trace_id);
+        trace_set_current(&call->trace);
         if (!call->failed)
             invoke(call);
-        log_set_trace(NULL);
+        trace_set_current(NULL);
         finish(call);
     }
     mesh_call_release(call);
@@ -537,7 +537,11 @@ const struct mesh_metadata *mesh_call_metadata(const void *call)
     return ((const struct mesh_call *)call)->metadata;
 }
 
-const char *mesh_call_trace_id(const void *call)
+const char *mesh_call_trace_id(const void *data)
 {
-    return ((const struct mesh_call *)call)->trace_id;
+    struct mesh_call *call = (struct mesh_call *)data; /* the text is no part of its value */
+
+    if (!call->trace_id[0])
+        trace_id_format(&call->trace, call->trace_id);
+    return call->trace_id;
 }

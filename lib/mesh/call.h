@@ -8,6 +8,7 @@
 #ifndef MESH_CALL_H
 #define MESH_CALL_H
 
+#include "base/trace.h"
 #include "mesh/deadline.h"
 #include "mesh/flow.h"
 #include "mesh/mailbox.h"
@@ -77,7 +78,8 @@ struct mesh_call {
     struct mesh_message response; /* of a unary answer: an END, to be completed */
     struct mesh_metadata *metadata, *initial, *trailers;
     uint32_t retry_delay_ms;
-    char trace_id[MESH_TRACE_ID_TEXT];
+    struct trace_context trace;   /* OPEN's; zero: none */
+    char trace_id[TRACE_ID_TEXT]; /* of it, once asked for */
 
     volatile int cancelled; /* written atomically, under the lock; engines look without it */
     pthread_mutex_t lock;   /* what follows */

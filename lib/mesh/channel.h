@@ -54,10 +54,11 @@ struct mesh_call_options {
     const char *tenant;   /* whose share of the queue pays; NULL: the default tenant */
     const char *affinity; /* a session: its calls go to one worker, as long as that can take them; NULL: none */
     const struct mesh_metadata *metadata; /* copied */
-    bool wait_for_ready;  /* wait for a worker until the deadline instead of UNAVAILABLE at once */
-    bool idempotent;      /* may run twice: tried again when a worker, broker or connection dies */
-    bool compress;        /* try lz4 on large messages (text; audio does not shrink) */
-    const char *trace_id; /* 32 hex digits; NULL: the channel draws one */
+    bool wait_for_ready; /* wait for a worker until the deadline instead of UNAVAILABLE at once */
+    bool idempotent;     /* may run twice: tried again when a worker, broker or connection dies */
+    bool compress;       /* try lz4 on large messages (text; audio does not shrink) */
+    const char
+        *trace_id; /* 32 hex digits, or a whole traceparent; NULL: the thread's, else a new one */
 };
 
 /**

@@ -1,5 +1,7 @@
 #include "mesh/interceptor.h"
 
+#include "base/trace.h"
+
 #include <errno.h>
 
 /* ---- metrics --------------------------------------------------------------------------------- */
@@ -55,6 +57,10 @@ int mesh_interceptors_init(struct mesh_interceptors *interceptors,
                            const struct mesh_interceptor *const *others, size_t n)
 {
     *interceptors = (struct mesh_interceptors){.list = {&mesh_metrics_interceptor}, .n = 1};
+    if (trace_enabled()) {
+        interceptors->list[interceptors->n++] = &mesh_trace_interceptor;
+        interceptors->watch_messages = true;
+    }
     if (n > MESH_INTERCEPTORS_MAX - interceptors->n)
         return -EINVAL;
     for (size_t i = 0; i < n; i++) {

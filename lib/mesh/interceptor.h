@@ -40,6 +40,8 @@ struct mesh_intercepted {
     uint32_t attempt;   /* 0, 1, ...: which try this is; at an answerer tries before this one */
     /** A caller's: what OPEN says, to be set in `attempt`. An answerer's: what came with OPEN, zero when nothing. */
     uint8_t traceparent[MESH_TRACEPARENT_BYTES];
+    bool
+        has_parent; /* a caller's, during `start`: the span of traceparent is one of the application's */
 };
 
 /**
@@ -73,6 +75,8 @@ struct mesh_interceptor {
 
 /** Counts and durations by gRPC's names (docs/mesh.md, "Figures"); first in every list. */
 extern const struct mesh_interceptor mesh_metrics_interceptor;
+/** Spans by gRPC's names: Sent. > Attempt. > Recv.; second where trace_enabled(). */
+extern const struct mesh_interceptor mesh_trace_interceptor;
 
 /* ---- inside lib/mesh ------------------------------------------------------------------------- */
 

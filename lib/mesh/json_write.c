@@ -1,5 +1,6 @@
 #include "mesh/json.h"
 
+#include "base/escape.h"
 #include "mesh/json_private.h"
 
 #include <errno.h>
@@ -24,64 +25,13 @@ static int put(struct writer *writer, const char *text)
     return buffer_append(writer->out, text, strlen(text));
 }
 
-/* Bytes of the well-formed character at text (RFC 3629), 0 when there is none. */
-static size_t character_size(const unsigned char *text)
-{
-    size_t size = text[0] < 0x80   ? 1
-                  : text[0] < 0xC2 ? 0
-                  : text[0] < 0xE0 ? 2
-                  : text[0] < 0xF0 ? 3
-                  : text[0] < 0xF5 ? 4
-                                   : 0;
-
-    for (size_t i = 1; i < size; i++)
-        if ((text[i] & 0xC0) != 0x80)
-            return 0;
-    if ((text[0] == 0xE0 && text[1] < 0xA0) || (text[0] == 0xED && text[1] > 0x9F) ||
-        (text[0] == 0xF0 && text[1] < 0x90) || (text[0] == 0xF4 && text[1] > 0x8F))
-        return 0;
-    return size;
-}
-
-static int put_escape(struct writer *writer, unsigned char c)
-{
-    switch (c) {
-    case '"':
-        return put(writer, "\\\"");
-    case '\\':
-        return put(writer, "\\\\");
-    case '\n':
-        return put(writer, "\\n");
-    case '\r':
-        return put(writer, "\\r");
-    case '\t':
-        return put(writer, "\\t");
-    default:
-        return buffer_printf(writer->out, "\\u%04x", c);
-    }
-}
-
 /* What is not UTF-8 becomes U+FFFD: the answer stays JSON. */
 static int put_string(struct writer *writer, const char *text)
 {
-    const unsigned char *at = (const unsigned char *)(text ? text : "");
-    const unsigned char *from = at; /* what is not written yet */
     int err = put(writer, "\"");
 
-    while (err == 0 && *at) {
-        size_t size = character_size(at);
-
-        if (size > 0 && *at >= 0x20 && *at != '"' && *at != '\\' && *at != 0x7F) {
-            at += size;
-            continue;
-        }
-        err = buffer_append(writer->out, from, (size_t)(at - from));
-        if (err == 0)
-            err = size > 0 ? put_escape(writer, *at) : put(writer, "\xEF\xBF\xBD");
-        from = ++at;
-    }
     if (err == 0)
-        err = buffer_append(writer->out, from, (size_t)(at - from));
+        err = escape_append(writer->out, text ? text : "", true);
     return err == 0 ? put(writer, "\"") : err;
 }
 

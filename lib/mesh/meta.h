@@ -10,8 +10,6 @@
 
 #include <stdbool.h>
 
-#define MESH_TRACE_ID_TEXT 33 /* bytes: 32 hex digits and a NUL */
-
 /** Let a Meta about to be packed point at the entries of a list, which must outlive it. */
 void mesh_metadata_lend(const struct mesh_metadata *metadata, Dragoman__Mesh__V1__Meta *meta);
 
@@ -35,16 +33,16 @@ bool mesh_labels_match(Dragoman__Mesh__V1__Label *const *wanted, size_t n_wanted
                        Dragoman__Mesh__V1__Label *const *offered, size_t n_offered);
 
 /**
- * Fill a traceparent: a new parent span in a given trace.
+ * Fill what a call carries on: the trace that it belongs to.
  *
- * @param trace_id  32 hex digits; NULL: a new trace
- * @return 0; -EINVAL
+ * @param trace  32 hex digits, or a whole traceparent "00-<trace id>-<span id>-<flags>"; NULL: the thread's trace
+ *               (trace_set_current()), or a new one
+ * @return 1: its span is the call's parent; 0: it names the trace alone; -EINVAL
  */
-int mesh_traceparent_make(const char *trace_id, uint8_t out[MESH_TRACEPARENT_BYTES]);
+int mesh_traceparent_make(const char *trace, uint8_t out[MESH_TRACEPARENT_BYTES]);
 /** Put another one into a Meta that is packed already and has one. @return 0; -ENOENT */
 int mesh_traceparent_replace(uint8_t *packed, size_t size,
                              const uint8_t traceparent[MESH_TRACEPARENT_BYTES]);
-void mesh_trace_id_text(const uint8_t *traceparent, char out[MESH_TRACE_ID_TEXT]);
 
 /** Random bits of this thread; not for secrets. */
 uint64_t mesh_random(void);

@@ -348,36 +348,6 @@ uint64_t mesh_random(void)
     return z ^ (z >> 31);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-int mesh_traceparent_make(const char *trace_id, uint8_t out[MESH_TRACEPARENT_BYTES])
-{
-    uint64_t bits[3] = {mesh_random(), mesh_random(), mesh_random()};
-
-    memcpy(out, bits, sizeof(bits));
-    out[24] = 1; /* sampled */
-    if (!trace_id)
-        return 0;
-    if (strlen(trace_id) != 32)
-        return -EINVAL;
-    for (size_t i = 0; i < 16; i++) {
-        int high = hex_digit(trace_id[2 * i]);
-        int low = hex_digit(trace_id[2 * i + 1]);
-
-        if (high < 0 || low < 0)
-            return -EINVAL;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return 0;
-}
-
 /* A varint, at most to the end. @return its bytes; 0 for one that is none */
 static size_t read_varint(const uint8_t *at, size_t left, uint64_t *value)
 {
@@ -411,15 +381,4 @@ int mesh_traceparent_replace(uint8_t *packed, size_t size,
         at += (size_t)length;
     }
     return -ENOENT;
-}
-
-void mesh_trace_id_text(const uint8_t *traceparent, char out[MESH_TRACE_ID_TEXT])
-{
-    static const char digits[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < 16; i++) {
-        out[2 * i] = digits[traceparent[i] >> 4];
-        out[2 * i + 1] = digits[traceparent[i] & 15];
-    }
-    out[32] = '\0';
 }

@@ -88,6 +88,7 @@ const volatile int *mesh_call_cancel_flag(const void *call);
 /** Milliseconds left; INT64_MAX without a deadline; <= 0 when over. */
 int64_t mesh_call_remaining_ms(const void *call);
 const struct mesh_metadata *mesh_call_metadata(const void *call);
+/** 32 hex digits, zeros without a trace; the handler's own thread only. */
 const char *mesh_call_trace_id(const void *call);
 /** Before the first answer. */
 int mesh_call_add_initial_metadata(void *call, const char *key, const void *value, size_t size);

@@ -116,6 +116,7 @@ static int start(struct mesh_stream *stream, const struct mesh_call_options *opt
 
     if (err < 0)
         return err;
+    seen->has_parent = err > 0;
     seen->method = stream->method;
     seen->begun_ns = clock_now_ns();
     seen->deadline_ns = stream->deadline_ns =

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "base/trace.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -45,12 +46,13 @@ static void json_is_one_line_and_escaped(void **state)
 
     (void)state;
     log_init("te\"st", LOG_INFO, LOG_FORMAT_JSON);
-    log_set_trace("00ff");
+    trace_set_current(&(struct trace_context){.trace_id = {0xab, [15] = 0xff}});
     capture();
     log_warn("a \"quote\", a \\, a\nline, a tab\t, a \xC3\xA9 and a bad \xFF byte");
     line = captured();
-    log_set_trace(NULL);
-    assert_non_null(strstr(line, "\"level\":\"warn\",\"process\":\"te\\\"st\",\"trace\":\"00ff\","
+    trace_set_current(NULL);
+    assert_non_null(strstr(line, "\"level\":\"warn\",\"process\":\"te\\\"st\",\"trace\":"
+                                 "\"ab0000000000000000000000000000ff\","
                                  "\"message\":\"a \\\"quote\\\", a \\\\, a\\nline, a tab\\u0009, "
                                  "a \xC3\xA9 and a bad \xEF\xBF\xBD byte\"}\n"));
     assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);

@@ -1,4 +1,5 @@
 /* Metadata, selectors and traces. */
+#include "base/trace.h"
 #include "mesh/meta.h"
 
 #include <errno.h>
@@ -160,11 +161,13 @@ static void traces(void **state)
 {
     static const char id[] = "0af7651916cd43dd8448eb211c80319c";
     uint8_t one[MESH_TRACEPARENT_BYTES], other[MESH_TRACEPARENT_BYTES];
-    char text[MESH_TRACE_ID_TEXT];
+    struct trace_context context;
+    char text[TRACE_PARENT_TEXT];
 
     (void)state;
     assert_int_equal(mesh_traceparent_make(id, one), 0);
-    mesh_trace_id_text(one, text);
+    memcpy(&context, one, sizeof(context));
+    trace_id_format(&context, text);
     assert_string_equal(text, id);
     assert_int_equal(mesh_traceparent_make(id, other), 0);
     assert_memory_equal(one, other, 16);
@@ -173,6 +176,15 @@ static void traces(void **state)
     assert_memory_not_equal(one, other, 16);
     assert_int_equal(mesh_traceparent_make("0af7", one), -EINVAL);
     assert_int_equal(mesh_traceparent_make("0af7651916cd43dd8448eb211c80319x", one), -EINVAL);
+    trace_format(&context, text);
+    assert_int_equal(mesh_traceparent_make(text, other), 1); /* a span to be the parent */
+    assert_memory_equal(&context, other, sizeof(context));
+    trace_set_current(&context);
+    assert_int_equal(mesh_traceparent_make(NULL, other), 1); /* and so is the thread's */
+    assert_memory_equal(&context, other, sizeof(context));
+    assert_int_equal(mesh_traceparent_make(id, other), 1);
+    assert_int_equal(mesh_traceparent_make("0af7651916cd43dd8448eb211c80319d", other), 0);
+    trace_set_current(NULL);
 }
 
 int main(void)
