@@ -92,6 +92,17 @@ def ours_chat(site):
                          f"ipc://{site.path('chat-back')}", "chat")
 
 
+def ours_curve(site):
+    """Encrypted, and each side knows the other's key."""
+    subprocess.run([f"{site.ours}/bench/rpc/make_keys", site.folder], check=True)
+    key, certificate, allowed = site.path("echo.key"), site.path("broker.cert"), site.path("allowed")
+    front, back = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+    return ours_brokered(site, "ours-curve", front, back,
+                         broker_flags=("--key", site.path("broker.key"), "--callers", allowed, "--workers", allowed),
+                         server_flags=("--key", key, "--broker-key", certificate),
+                         client_flags=("--extra", f"{key},{certificate}"))
+
+
 def ours_inproc(site):
     return Contender("ours inproc", [f"{site.ours}/bench/rpc/echo_client", "--endpoint", "-", "--mode", "inproc"], {})
 
@@ -218,7 +229,8 @@ def floor_tcp(site):
 
 ALL = {
     "ours-ipc": ours_ipc, "ours-tcp": ours_tcp, "ours-stream": ours_chat, "ours-direct": ours_direct,
-    "ours-inproc": ours_inproc, "ours-inproc-broker": ours_inproc_broker,
+    "ours-curve": ours_curve, "ours-inproc": ours_inproc,
+    "ours-inproc-broker": ours_inproc_broker,
     "grpc": grpc_tcp, "grpc-stream": grpc_stream, "grpc-unix": grpc_unix, "grpc-tls": grpc_tls,
     "grpc-haproxy": grpc_haproxy,
     "go": go_unary, "go-stream": go_stream, "go-streams": go_streams, "nats-go": nats_go, "nats-c": nats_c,

@@ -8,6 +8,8 @@
  *   chats           so many streams with one message each under way, on a thread each
  *   inproc          quick, with a server of its own at inproc://, endpoint is any name
  *   inproc-broker   likewise, with a broker between
+ *
+ * --extra KEY,BROKER_CERTIFICATE: over CURVE.
  */
 #include "base/log.h"
 #include "bench/rpc/echo.pb-c.h"
@@ -15,6 +17,7 @@
 #include "bench/rpc/measure.h"
 #include "broker/broker.h"
 #include "mesh/channel.h"
+#include "mesh/security.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -315,16 +318,34 @@ static void inside_stop(struct inside *inside)
         zmq_ctx_term(inside->context);
 }
 
+/* @return whether --extra names keys, which are in *security then */
+static bool load_keys(const struct measure_plan *plan, struct mesh_security *security)
+{
+    char key[512];
+    size_t n = strcspn(plan->extra, ",");
+    struct mesh_key_flags flags = {key, plan->extra + n + 1};
+
+    if (plan->extra[0] == '\0')
+        return false;
+    snprintf(key, sizeof(key), "%.*s", (int)n, plan->extra);
+    if (plan->extra[n] != ',' || mesh_security_load(&flags, security) < 0)
+        exit(2);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct client client = {.lock = PTHREAD_MUTEX_INITIALIZER};
     struct mesh_channel_options options = {.name = "echo_client"};
     struct inside inside = {NULL, NULL, NULL};
+    struct mesh_security security;
 
     measure_parse(argc, argv, &client.plan);
     log_init("echo_client", LOG_WARN, LOG_FORMAT_TEXT);
     sem_init(&client.done, 0, 0);
     options.endpoint = client.plan.endpoint;
+    if (load_keys(&client.plan, &security))
+        options.security = &security;
     if (strncmp(client.plan.mode, "inproc", 6) == 0) {
         options.endpoint = inside_start(&inside, strcmp(client.plan.mode, "inproc-broker") == 0);
         options.context = inside.context;
@@ -336,5 +357,7 @@ int main(int argc, char **argv)
     run(&client);
     mesh_channel_destroy(&client.channel);
     inside_stop(&inside);
+    if (options.security)
+        mesh_security_wipe(&security);
     return 0;
 }
