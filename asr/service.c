@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define SAMPLES_PER_S 16000
 #define FULL_SCALE 32768.0F
@@ -30,7 +29,7 @@ struct recognizer {
     Dragoman__Asr__V1__Recognizer_Service base; /* first: handlers get its address */
     const struct asr_engine *engine;
     struct asr_model *model;
-    char *name;
+    char name[MODEL_NAME_BYTES];
     int64_t max_audio_s;
     struct metric *audio_seconds, *compute_seconds, *segments, *tokens;
 };
@@ -511,9 +510,8 @@ static void recognizer__detect_language(Dragoman__Asr__V1__Recognizer_Service *b
 
 static int load(struct recognizer *self, const struct asr_config *config)
 {
-    char error[512] = "", folder[4096], name[256];
+    char error[512] = "", folder[4096];
     int64_t start = clock_now_ns();
-    struct stat st;
     int err;
 
     self->engine = asr_engine_find(config->engine ? config->engine : "whisper");
@@ -521,22 +519,11 @@ static int load(struct recognizer *self, const struct asr_config *config)
         log_error("cannot find the engine '%s': this program has whisper", config->engine);
         return -EINVAL;
     }
-    if (!config->model || !config->model[0]) {
-        log_error("cannot serve without a model: name one with --model, e.g. whisper-tiny.en");
-        return -EINVAL;
-    }
-    err = model_folder_find(models_folder, config->model, folder, sizeof(folder));
+    err = model_folder_open(models_folder, config->model, config->model_name,
+                            "name one with --model, e.g. whisper-tiny.en", folder, sizeof(folder),
+                            self->name);
     if (err < 0)
         return err;
-    model_folder_name(folder, name, sizeof(name));
-    self->name = strdup(config->model_name ? config->model_name : name);
-    if (!self->name)
-        return -ENOMEM;
-    if (stat(folder, &st) < 0) {
-        log_error("cannot find the model '%s': get it with 'dragoman models pull %s'", folder,
-                  self->name);
-        return -ENOENT;
-    }
     err = self->engine->load(folder, (int)config->threads, config->compute_type, error,
                              sizeof(error), &self->model);
     if (err < 0) {
@@ -583,7 +570,6 @@ static void stop(void *state)
 
     if (self->model)
         self->engine->unload(&self->model);
-    free(self->name);
     free(self);
 }
 

@@ -222,6 +222,22 @@ int client_send(const struct client_options *options, const struct client_reques
     return err;
 }
 
+int client_send_json(const struct client_options *options, const char *path, json_t *body,
+                     int (*receive)(void *arg, const char *data, size_t size), void *arg)
+{
+    char *json = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    int err = -EINVAL;
+
+    if (json)
+        err = client_send(options, &(struct client_request){
+                                       .path = path, .json = json, .receive = receive, .arg = arg});
+    else
+        client_fail("the text is not valid UTF-8");
+    free(json);
+    json_decref(body);
+    return err;
+}
+
 char *client_text(const char *operand)
 {
     struct buffer text;

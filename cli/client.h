@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +55,10 @@ struct client_request {
 
 /** Send it and wait for the whole answer. @return 0; -errno after the reason stands on standard error */
 int client_send(const struct client_options *options, const struct client_request *request);
+
+/** POST a JSON body, which is taken; NULL when its text was not UTF-8. Otherwise as client_send(). */
+int client_send_json(const struct client_options *options, const char *path, json_t *body,
+                     int (*receive)(void *arg, const char *data, size_t size), void *arg);
 
 /** Standard input, or the operand when it is not "-". free(). NULL after a message. */
 char *client_text(const char *operand);

@@ -48,22 +48,12 @@ static int speak(const struct client_options *client, const char *text, const ch
     struct output output = {.path = path};
     json_t *body = json_pack("{s:s, s:s, s:s, s:f, s:s}", "model", "tts-1", "input", text, "voice",
                              voice, "speed", speed, "response_format", format_of(path));
-    char *json = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    int status = 1;
+    int status = client_send_json(client, "/v1/audio/speech", body, write_audio, &output) < 0;
 
-    if (!json)
-        client_fail("the text is not valid UTF-8");
-    else
-        status = client_send(client, &(struct client_request){.path = "/v1/audio/speech",
-                                                              .json = json,
-                                                              .receive = write_audio,
-                                                              .arg = &output}) < 0;
     if (output.file && fclose(output.file) != 0 && status == 0)
         status = client_fail("cannot write '%s': %s", path, strerror(errno));
     if (status == 0 && isatty(STDERR_FILENO) && strcmp(path, "-") != 0)
         fprintf(stderr, "%s: %zu KB\n", path, (output.bytes + 999) / 1000);
-    free(json);
-    json_decref(body);
     return status;
 }
 

@@ -32,21 +32,13 @@ static int translate(const struct client_options *client, const char *text, cons
 {
     json_t *body = json_pack("{s:s, s:s, s:s, s:I}", "text", text, "source_lang", from,
                              "target_lang", to, "beam_size", (json_int_t)beam);
-    char *json = body ? json_dumps(body, JSON_COMPACT) : NULL;
     struct buffer answer;
     int status = 1;
 
     buffer_init(&answer, ANSWER_MAX);
-    if (!json)
-        client_fail("the text is not valid UTF-8");
-    else if (client_send(client, &(struct client_request){.path = "/translate",
-                                                          .json = json,
-                                                          .receive = keep,
-                                                          .arg = &answer}) == 0)
+    if (client_send_json(client, "/translate", body, keep, &answer) == 0)
         status = print_translation(&answer);
     buffer_fini(&answer);
-    free(json);
-    json_decref(body);
     return status;
 }
 
@@ -54,12 +46,13 @@ int translate_run(int argc, char **argv)
 {
     struct client_options client = CLIENT_DEFAULTS;
     const char *from = "", *to = "";
-    int64_t beam = 1;
+    int64_t beam = 0;
     const struct config_option table[] = {
         {"to", CONFIG_STRING, &to, "LANG", "the language wanted", NULL, 0, 0},
         {"from", CONFIG_STRING, &from, "LANG", "the text's language; detected without it", NULL, 0,
          0},
-        {"beam-size", CONFIG_INT, &beam, "N", "translations weighed at a time", NULL, 1, 16},
+        {"beam-size", CONFIG_INT, &beam, "N",
+         "translations weighed at a time; 0: as the model does best", NULL, 0, 16},
         CLIENT_OPTIONS(client),
         {.name = NULL},
     };

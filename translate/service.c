@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define DEFAULT_TEXT_BYTES (1 << 20)
 #define STREAM_BATCH 16 /* most sentences of a stream that are translated at once */
@@ -34,7 +33,7 @@ struct translator {
     const struct translate_engine *engine;
     struct translate_model *model;
     const char *source, *target;
-    char model_name[256];
+    char model_name[MODEL_NAME_BYTES];
     size_t max_text_bytes;
     struct metric *sentences, *words, *seconds;
 };
@@ -603,23 +602,22 @@ static const enum mesh_kind kinds[] = {MESH_UNARY, MESH_BIDI_STREAMING, MESH_UNA
 static const Dragoman__Translate__V1__Translator_Service methods =
     DRAGOMAN__TRANSLATE__V1__TRANSLATOR__INIT(translator__);
 
-static int load_from(struct translator *self, const struct translate_config *config,
-                     const char *folder)
+static int load(struct translator *self, const struct translate_config *config)
 {
+    char folder[4096], error[512] = "";
     int64_t begin = clock_now_ns();
-    char error[512] = "";
-    struct stat st;
     int err;
 
-    if (config->model_name)
-        snprintf(self->model_name, sizeof(self->model_name), "%s", config->model_name);
-    else
-        model_folder_name(folder, self->model_name, sizeof(self->model_name));
-    if (stat(folder, &st) < 0) {
-        log_error("cannot find the model '%s': get it with 'dragoman models pull %s'", folder,
-                  self->model_name);
-        return -ENOENT;
+    self->engine = translate_engine_find(config->engine ? config->engine : "marian");
+    if (!self->engine) {
+        log_error("cannot find the engine '%s': this program has marian", config->engine);
+        return -EINVAL;
     }
+    err = model_folder_open(models_folder, config->model, config->model_name,
+                            "name one with --model, e.g. marian-en-pt", folder, sizeof(folder),
+                            self->model_name);
+    if (err < 0)
+        return err;
     err = self->engine->load(folder, (int)config->threads, config->compute_type, error,
                              sizeof(error), &self->model);
     if (err < 0) {
@@ -629,24 +627,6 @@ static int load_from(struct translator *self, const struct translate_config *con
     log_info("loaded '%s' in %lld ms", self->model_name,
              (long long)((clock_now_ns() - begin) / 1000000));
     return 0;
-}
-
-static int load(struct translator *self, const struct translate_config *config)
-{
-    char folder[4096];
-    int err;
-
-    self->engine = translate_engine_find(config->engine ? config->engine : "marian");
-    if (!self->engine) {
-        log_error("cannot find the engine '%s': this program has marian", config->engine);
-        return -EINVAL;
-    }
-    if (!config->model || !config->model[0]) {
-        log_error("cannot serve without a model: name one with --model, e.g. marian-en-pt");
-        return -EINVAL;
-    }
-    err = model_folder_find(models_folder, config->model, folder, sizeof(folder));
-    return err < 0 ? err : load_from(self, config, folder);
 }
 
 static int announce(struct translator *self, struct mesh_server *server)

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #define MAX_TEXT_BYTES 65536
 #define SPEED_LEAST 0.25F
@@ -35,7 +34,7 @@ struct synthesizer {
     Dragoman__Tts__V1__Synthesizer_Service base; /* first: handlers get its address */
     const struct tts_engine *engine;
     struct tts_model *model;
-    char *name;
+    char name[MODEL_NAME_BYTES];
     const struct tts_voice *voices;
     size_t n_voices;
     size_t max_text_bytes;
@@ -523,35 +522,16 @@ static void synthesizer__list_voices(Dragoman__Tts__V1__Synthesizer_Service *bas
 static int locate(struct synthesizer *self, const struct tts_config *config, char *folder,
                   size_t size)
 {
-    char name[256];
-    struct stat st;
-    int err;
-
     if (!strcmp(self->engine->name, "espeak")) {
         folder[0] = '\0';
-        self->name = strdup(config->model_name ? config->model_name : "espeak-ng");
-        return self->name ? 0 : -ENOMEM;
+        snprintf(self->name, sizeof(self->name), "%s",
+                 config->model_name ? config->model_name : "espeak-ng");
+        return 0;
     }
-    if (!config->model || !config->model[0]) {
-        log_error("cannot serve without a voice: name one with --model, e.g. "
-                  "piper-en_US-joe-medium, or choose --engine=espeak");
-        return -EINVAL;
-    }
-    err = model_folder_find(models_folder, config->model, folder, size);
-    if (err < 0) {
-        log_error("cannot find the model '%s': its path is too long", config->model);
-        return err;
-    }
-    model_folder_name(folder, name, sizeof(name));
-    self->name = strdup(config->model_name ? config->model_name : name);
-    if (!self->name)
-        return -ENOMEM;
-    if (stat(folder, &st) < 0) {
-        log_error("cannot find the model '%s': get it with 'dragoman models pull %s'", folder,
-                  self->name);
-        return -ENOENT;
-    }
-    return 0;
+    return model_folder_open(models_folder, config->model, config->model_name,
+                             "name one with --model, e.g. piper-en_US-joe-medium, or choose "
+                             "--engine=espeak",
+                             folder, size, self->name);
 }
 
 static int load(struct synthesizer *self, const struct tts_config *config)
@@ -624,7 +604,6 @@ static void stop(void *state)
 
     if (self->model)
         self->engine->unload(&self->model);
-    free(self->name);
     free(self);
 }
 

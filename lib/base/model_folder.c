@@ -1,5 +1,7 @@
 #include "base/model_folder.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,4 +51,32 @@ void model_folder_name(const char *path, char *name, size_t size)
     for (begin = end; begin > 0 && path[begin - 1] != '/';)
         begin--;
     snprintf(name, size, "%.*s", (int)(end - begin), path + begin);
+}
+
+int model_folder_open(const char *models, const char *model, const char *as, const char *remedy,
+                      char *path, size_t size, char *name)
+{
+    struct stat st;
+    int err;
+
+    if (!model || !model[0]) {
+        log_error("cannot serve without a model: %s", remedy);
+        return -EINVAL;
+    }
+    err = model_folder_find(models, model, path, size);
+    if (err < 0) {
+        log_error("cannot find the model '%s': %s", model,
+                  err == -ENOENT ? "no folder of models is known, name it with --models"
+                                 : "its path is too long");
+        return err;
+    }
+    if (as)
+        snprintf(name, MODEL_NAME_BYTES, "%s", as);
+    else
+        model_folder_name(path, name, MODEL_NAME_BYTES);
+    if (stat(path, &st) < 0) {
+        log_error("cannot find the model '%s': get it with 'dragoman models pull %s'", path, name);
+        return -ENOENT;
+    }
+    return 0;
 }

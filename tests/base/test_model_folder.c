@@ -60,12 +60,34 @@ static void its_name_is_the_last_part(void **state)
     assert_string_equal(name, "whi");
 }
 
+static void a_service_opens_what_is_there(void **state)
+{
+    char path[64], name[MODEL_NAME_BYTES];
+
+    (void)state;
+    assert_int_equal(model_folder_open("/", "usr", NULL, "name one", path, sizeof(path), name), 0);
+    assert_string_equal(path, "//usr");
+    assert_string_equal(name, "usr");
+    assert_int_equal(model_folder_open("/", "/usr/", "mine", "name one", path, sizeof(path), name),
+                     0);
+    assert_string_equal(name, "mine");
+    assert_int_equal(model_folder_open("/", "none", NULL, "name one", path, sizeof(path), name),
+                     -ENOENT);
+    assert_int_equal(model_folder_open("/", "", NULL, "name one", path, sizeof(path), name),
+                     -EINVAL);
+    assert_int_equal(model_folder_open("/", NULL, NULL, "name one", path, sizeof(path), name),
+                     -EINVAL);
+    assert_int_equal(model_folder_open("/", "none", NULL, "name one", path, 3, name),
+                     -ENAMETOOLONG);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_default_folder_follows_the_environment),
         cmocka_unit_test(a_model_is_a_path_or_a_name),
         cmocka_unit_test(its_name_is_the_last_part),
+        cmocka_unit_test(a_service_opens_what_is_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
