@@ -154,11 +154,18 @@ static void look(struct broker *broker, bool busy)
 static void flush(struct broker *broker, int64_t now)
 {
     bool backlog = false;
+    bool stuck = false;
 
-    if (now < broker->flush_ns)
+    for (int side = 0; side < N_SIDES; side++) {
+        wire_flush(&broker->wires[side]);
+        stuck |= !LIST_EMPTY(&broker->wires[side].stuck);
+    }
+    if (stuck && broker->flush_ns == 0)
+        broker->flush_ns = now + BACKLOG_NS;
+    if (broker->flush_ns == 0 || now < broker->flush_ns)
         return;
     for (int side = 0; side < N_SIDES; side++)
-        backlog |= wire_flush(&broker->wires[side]);
+        backlog |= wire_retry(&broker->wires[side]);
     broker->flush_ns = backlog ? now + BACKLOG_NS : 0;
 }
 
@@ -213,9 +220,11 @@ static void farewell(struct broker *broker)
     bool backlog = true;
 
     step(broker, &stop);
+    wire_flush(&broker->wires[BROKER_FRONT]);
+    wire_flush(&broker->wires[BROKER_BACK]);
     while (backlog && clock_now_ns() < until) {
-        backlog = wire_flush(&broker->wires[BROKER_FRONT]);
-        backlog |= wire_flush(&broker->wires[BROKER_BACK]);
+        backlog = wire_retry(&broker->wires[BROKER_FRONT]);
+        backlog |= wire_retry(&broker->wires[BROKER_BACK]);
         if (backlog)
             nanosleep(&pause, NULL);
     }

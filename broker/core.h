@@ -27,7 +27,8 @@ struct broker_message {
     struct broker_message *next;
     enum broker_side side;
     enum broker_action action;
-    bool filled; /* whether there is a message besides its peer */
+    bool filled;  /* whether there is a message besides its peer */
+    bool bundles; /* BROKER_SEND: the peer takes bundles (docs/wire.md section 2) */
     struct mesh_message message;
 };
 

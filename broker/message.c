@@ -19,7 +19,7 @@ struct broker_message *broker_core_blank(struct broker_core *core)
     core->blanks = message->next;
     core->n_blanks--;
     message->next = NULL;
-    message->filled = false;
+    message->filled = message->bundles = false;
     return message;
 }
 
@@ -51,31 +51,38 @@ void core_act(struct broker_core *core, struct broker_message *message, enum bro
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-static void send_to(struct broker_core *core, enum broker_action action, enum broker_side side,
-                    uint32_t peer, const struct mesh_header *header, const mesh_meta *meta,
-                    const ProtobufCMessage *body, bool compress)
+/* NULL when memory is out. */
+static struct broker_message *build(struct broker_core *core, const struct mesh_header *header,
+                                    const mesh_meta *meta, const ProtobufCMessage *body,
+                                    bool compress)
 {
     struct broker_message *message = broker_core_blank(core);
 
     if (!message || mesh_message_build(header, meta, body, compress, &message->message) < 0) {
         log_error("cannot send %s: out of memory", mesh_kind_name(header->kind));
         broker_core_recycle(core, message);
-        return;
+        return NULL;
     }
     message->filled = true;
-    core_act(core, message, action, side, peer);
+    return message;
 }
 
 void core_send(struct broker_core *core, struct session *session, const struct mesh_header *header,
                const mesh_meta *meta, const ProtobufCMessage *body, bool compress)
 {
-    send_to(core, BROKER_SEND, session->side, session->peer, header, meta, body, compress);
+    struct broker_message *message = build(core, header, meta, body, compress);
+
+    if (!message)
+        return;
+    message->bundles = session->bundles;
+    core_act(core, message, BROKER_SEND, session->side, session->peer);
 }
 
 void core_pass(struct broker_core *core, struct broker_message *message, struct session *to,
                const struct mesh_header *header)
 {
     mesh_message_set_header(&message->message, header);
+    message->bundles = to->bundles;
     core_act(core, message, BROKER_SEND, to->side, to->peer);
 }
 
@@ -92,10 +99,13 @@ void core_send_error(struct broker_core *core, enum broker_action action, enum b
 {
     mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
     struct mesh_header header = {.kind = MESH_ERROR, .status = (uint16_t)code};
+    struct broker_message *message;
 
     meta.status_message = (char *)why;
     meta.status_origin = DRAGOMAN__MESH__V1__STATUS_ORIGIN__STATUS_ORIGIN_BROKER;
-    send_to(core, action, side, peer, &header, &meta, NULL, false);
+    message = build(core, &header, &meta, NULL, false);
+    if (message)
+        core_act(core, message, action, side, peer);
 }
 
 void core_send_end(struct broker_core *core, struct session *session, uint64_t call_id,

@@ -105,7 +105,7 @@ static struct session *session_make(struct broker_core *core, enum broker_side s
     return session;
 }
 
-static void welcome(struct broker_core *core, struct session *session)
+static void welcome(struct broker_core *core, struct session *session, uint64_t features)
 {
     Dragoman__Mesh__V1__Welcome body = DRAGOMAN__MESH__V1__WELCOME__INIT;
     struct mesh_header header = {.kind = MESH_WELCOME};
@@ -114,7 +114,9 @@ static void welcome(struct broker_core *core, struct session *session)
     body.epoch = core->epoch;
     body.heartbeat_ms = (uint32_t)(session->beat.interval_ns / NS_PER_MS);
     body.max_message_bytes = core->options.max_message_bytes;
+    body.features = MESH_FEATURES;
     core_send(core, session, &header, NULL, &body.base, false);
+    session->bundles = (features & MESH_FEATURE_BUNDLES) != 0;
     if (core->draining)
         core_send_kind(core, session, MESH_GOAWAY, 0);
 }
@@ -141,7 +143,7 @@ void session_hello(struct broker_core *core, const struct broker_event *event)
     } else {
         session = session_make(core, event->side, event->peer, hello);
         if (session)
-            welcome(core, session);
+            welcome(core, session, hello->features);
         else
             core_send_error(core, BROKER_ANSWER, event->side, event->peer,
                             STATUS_RESOURCE_EXHAUSTED, "the broker is out of memory");

@@ -26,6 +26,7 @@ struct session {
     uint64_t serial; /* of all sessions; routing ids may come back, these do not */
     char name[SESSION_NAME_MAX], build[SESSION_NAME_MAX];
     size_t max_message_bytes; /* the smaller of both sides' */
+    bool bundles;             /* it takes them */
     struct mesh_heartbeat beat;
     struct mesh_timer timer;
     uint64_t last_id;      /* greatest call id: of the caller's, or sent to the worker */

@@ -1,6 +1,7 @@
 #include "broker/wire.h"
 
 #include "base/log.h"
+#include "mesh/outbox.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -16,6 +17,7 @@
 #define IPC_PREFIX "ipc://"
 #define INPROC_PREFIX "inproc://"
 #define FOLDER_MODE 0700
+#define SPARE_MAX 256
 #define WATCH_NS 20000000 /* between looks at the monitor of a busy socket: each is a system call */
 
 struct wire_peer {
@@ -23,13 +25,13 @@ struct wire_peer {
     bool known;
 };
 
-/* What waits for one peer, in order. */
-struct backlog {
+/* What goes to one peer; there only while something does. */
+struct outgoing {
     struct table_node by_peer;
-    LIST_ENTRY(backlog) link;
+    LIST_ENTRY(outgoing) link; /* of the gathering, the stuck or the spare ones */
+    bool is_stuck;
     uint32_t peer;
-    struct broker_message *first, **last;
-    size_t count, bytes;
+    struct mesh_outbox outbox;
 };
 
 /* ---- endpoints ------------------------------------------------------------------------------- */
@@ -142,13 +144,16 @@ int wire_open(struct wire *wire, enum broker_side side, void *context, const cha
     int err;
 
     *wire = (struct wire){.side = side, .unsure = true};
-    LIST_INIT(&wire->backlogs);
-    table_init(&wire->backlog_by_peer, 0); /* keys are random already */
+    LIST_INIT(&wire->gathering);
+    LIST_INIT(&wire->stuck);
+    LIST_INIT(&wire->spare);
+    table_init(&wire->outgoing_by_peer, 0); /* keys are random already */
     wire->socket = mesh_socket_open(context, MESH_ROUTER, max_message_bytes);
     if (!wire->socket)
         return -errno;
     if (all_inside(endpoints)) /* where CURVE has no meaning */
         security = NULL;
+    mesh_inbox_init(&wire->inbox, wire->socket, MESH_ROUTER);
     if (security)
         wire->keyring = side == BROKER_FRONT ? security->callers : security->workers;
     err = mesh_security_bind(security, context, wire->socket,
@@ -159,31 +164,46 @@ int wire_open(struct wire *wire, enum broker_side side, void *context, const cha
     return err < 0 ? err : bind_all(wire, endpoints);
 }
 
-static void backlog_free(struct wire *wire, struct backlog *backlog)
+/* Nothing goes to this peer any more. */
+static void outgoing_free(struct wire *wire, struct outgoing *outgoing)
 {
-    while (backlog->first) {
-        struct broker_message *message = backlog->first;
-
-        backlog->first = message->next;
-        broker_core_recycle(wire->core, message);
+    table_remove(&wire->outgoing_by_peer, &outgoing->by_peer);
+    LIST_REMOVE(outgoing, link);
+    mesh_outbox_fini(&outgoing->outbox);
+    if (wire->n_spare == SPARE_MAX) {
+        free(outgoing);
+        return;
     }
-    table_remove(&wire->backlog_by_peer, &backlog->by_peer);
-    LIST_REMOVE(backlog, link);
-    free(backlog);
+    LIST_INSERT_HEAD(&wire->spare, outgoing, link);
+    wire->n_spare++;
+}
+
+static void empty(struct wire *wire, struct outgoing_list *list)
+{
+    while (!LIST_EMPTY(list))
+        outgoing_free(wire, LIST_FIRST(list));
+}
+
+static void empty_spare(struct wire *wire)
+{
+    while (!LIST_EMPTY(&wire->spare)) {
+        struct outgoing *outgoing = LIST_FIRST(&wire->spare);
+
+        LIST_REMOVE(outgoing, link);
+        free(outgoing);
+    }
+    wire->n_spare = 0;
 }
 
 void wire_close(struct wire *wire, int linger_ms)
 {
-    while (!LIST_EMPTY(&wire->backlogs))
-        backlog_free(wire, LIST_FIRST(&wire->backlogs));
-    table_fini(&wire->backlog_by_peer);
-    mesh_monitor_close(&wire->monitor);
-    for (size_t i = 0; i < wire->n_endpoints; i++)
-        zmq_unbind(wire->socket, wire->endpoints[i]); /* inproc:// is free again at once */
-    if (wire->socket) {
-        zmq_setsockopt(wire->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
-        zmq_close(wire->socket);
-    }
+    empty(wire, &wire->gathering);
+    empty(wire, &wire->stuck);
+    empty_spare(wire);
+    table_fini(&wire->outgoing_by_peer);
+    mesh_inbox_fini(&wire->inbox);
+    if (wire->socket)
+        mesh_monitor_end(&wire->monitor, wire->socket, linger_ms);
     mesh_zap_leave(&wire->zap);
     for (size_t i = 0; i < wire->n_endpoints; i++)
         free(wire->endpoints[i]);
@@ -273,7 +293,7 @@ void wire_polled(struct wire *wire, const struct pollfd *fds)
 
 int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_frame *frame)
 {
-    int err = mesh_message_recv(wire->socket, MESH_ROUTER, &message->message, frame);
+    int err = mesh_inbox_recv(&wire->inbox, &message->message, frame);
 
     message->filled = err == 0;
     if (err == -EAGAIN)
@@ -287,113 +307,134 @@ int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_fra
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-static struct backlog *backlog_find(const struct wire *wire, uint32_t peer)
+static struct outgoing *outgoing_find(const struct wire *wire, uint32_t peer)
 {
-    struct table_node *node = table_find(&wire->backlog_by_peer, peer);
+    struct table_node *node = table_find(&wire->outgoing_by_peer, peer);
 
-    return node ? container_of(node, struct backlog, by_peer) : NULL;
+    return node ? container_of(node, struct outgoing, by_peer) : NULL;
 }
 
-static struct backlog *backlog_make(struct wire *wire, uint32_t peer)
+static struct outgoing *outgoing_make(struct wire *wire, uint32_t peer)
 {
-    struct backlog *backlog = calloc(1, sizeof(*backlog));
+    struct outgoing *outgoing = LIST_FIRST(&wire->spare);
 
-    if (!backlog || table_add(&wire->backlog_by_peer, &backlog->by_peer, peer) < 0) {
-        free(backlog);
+    if (outgoing) {
+        LIST_REMOVE(outgoing, link);
+        wire->n_spare--;
+    } else {
+        outgoing = malloc(sizeof(*outgoing));
+    }
+    if (!outgoing || table_add(&wire->outgoing_by_peer, &outgoing->by_peer, peer) < 0) {
+        free(outgoing);
         return NULL;
     }
-    backlog->peer = peer;
-    backlog->last = &backlog->first;
-    LIST_INSERT_HEAD(&wire->backlogs, backlog, link);
-    return backlog;
+    outgoing->peer = peer;
+    outgoing->is_stuck = false;
+    mesh_outbox_init(&outgoing->outbox);
+    LIST_INSERT_HEAD(&wire->gathering, outgoing, link);
+    return outgoing;
 }
 
-/* The message waits. What its peer does not read has an end. */
-static void put_off(struct wire *wire, struct backlog *backlog, struct broker_message *message)
+/* A list that is full, a connection that is gone. */
+static void give_up(struct wire *wire, struct outgoing *outgoing, int err)
 {
-    uint32_t peer = message->message.peer;
+    lose(wire, outgoing->peer,
+         err == -ENOBUFS ? "it does not read what it is sent" : "its connection is gone");
+    outgoing_free(wire, outgoing);
+}
 
-    if (!backlog)
-        backlog = backlog_make(wire, peer);
-    if (!backlog || backlog->count >= WIRE_BACKLOG_MESSAGES ||
-        backlog->bytes >= WIRE_BACKLOG_BYTES) {
-        broker_core_recycle(wire->core, message);
-        lose(wire, peer, "it does not read what it is sent");
+static void note_stuck(struct wire *wire, struct outgoing *outgoing)
+{
+    if (outgoing->is_stuck || !mesh_outbox_stuck(&outgoing->outbox))
         return;
-    }
-    message->next = NULL;
-    *backlog->last = message;
-    backlog->last = &message->next;
-    backlog->count++;
-    backlog->bytes += mesh_message_bytes(&message->message);
+    outgoing->is_stuck = true;
+    LIST_REMOVE(outgoing, link);
+    LIST_INSERT_HEAD(&wire->stuck, outgoing, link);
 }
 
-/* @return 0: sent or given up, the node is back; -EAGAIN: not now */
-static int send_now(struct wire *wire, struct broker_message *message)
+static void put(struct wire *wire, struct broker_message *action)
 {
-    uint32_t peer = message->message.peer;
-    int err = mesh_message_send(wire->socket, MESH_ROUTER, &message->message);
+    uint32_t peer = action->message.peer;
+    struct outgoing *outgoing = outgoing_find(wire, peer);
+    int err = -ENOMEM;
 
-    wire->unsure =
-        true; /* sending takes notice of what has come, and the descriptor falls silent */
-    if (err == -EAGAIN)
-        return err;
-    message->filled = err < 0; /* what was sent is gone */
-    broker_core_recycle(wire->core, message);
-    if (err < 0)
-        lose(wire, peer, "its connection is gone");
-    return 0;
+    if (!outgoing)
+        outgoing = outgoing_make(wire, peer);
+    if (outgoing) {
+        err = mesh_outbox_put(&outgoing->outbox, wire->socket, MESH_ROUTER, &action->message,
+                              action->bundles);
+        action->filled = false;
+    }
+    if (err < 0 && outgoing)
+        give_up(wire, outgoing, err);
+    else if (err < 0)
+        lose(wire, peer, "out of memory");
+    else
+        note_stuck(wire, outgoing);
+}
+
+/* At once or not at all: whoever has no session has no claim on memory. */
+static void answer(struct wire *wire, struct broker_message *action)
+{
+    if (!outgoing_find(wire, action->message.peer) &&
+        mesh_message_send(wire->socket, MESH_ROUTER, &action->message) == 0)
+        action->filled = false;
 }
 
 void wire_act(struct wire *wire, struct broker_message *action)
 {
-    struct backlog *backlog = NULL;
+    struct outgoing *outgoing;
 
-    if (!LIST_EMPTY(&wire->backlogs))
-        backlog = backlog_find(wire, action->message.peer);
+    wire->unsure = true; /* sending takes notice of what has come: the descriptor falls silent */
     switch (action->action) {
     case BROKER_SEND:
-        if (backlog || send_now(wire, action) == -EAGAIN)
-            put_off(wire, backlog, action);
+        put(wire, action);
         break;
     case BROKER_ANSWER:
-        wire->unsure = true;
-        if (backlog || mesh_message_send(wire->socket, MESH_ROUTER, &action->message) < 0)
-            broker_core_recycle(wire->core, action);
-        else {
-            action->filled = false;
-            broker_core_recycle(wire->core, action);
-        }
+        answer(wire, action);
         break;
     case BROKER_FORGET:
-        if (backlog)
-            backlog_free(wire, backlog);
-        broker_core_recycle(wire->core, action);
+        outgoing = outgoing_find(wire, action->message.peer);
+        if (outgoing)
+            outgoing_free(wire, outgoing);
         break;
     }
+    broker_core_recycle(wire->core, action);
 }
 
-static void backlog_flush(struct wire *wire, struct backlog *backlog)
+void wire_flush(struct wire *wire)
 {
-    while (backlog->first) {
-        struct broker_message *message = backlog->first;
-        struct broker_message *next = message->next;
-        size_t bytes = mesh_message_bytes(&message->message);
+    struct outgoing *next;
 
-        if (send_now(wire, message) == -EAGAIN)
-            return;
-        backlog->first = next;
-        backlog->count--;
-        backlog->bytes -= bytes;
+    for (struct outgoing *outgoing = LIST_FIRST(&wire->gathering); outgoing; outgoing = next) {
+        int err = mesh_outbox_flush(&outgoing->outbox, wire->socket, MESH_ROUTER);
+
+        next = LIST_NEXT(outgoing, link);
+        wire->unsure = true;
+        if (err < 0)
+            give_up(wire, outgoing, err);
+        else if (mesh_outbox_stuck(&outgoing->outbox))
+            note_stuck(wire, outgoing);
+        else
+            outgoing_free(wire, outgoing);
     }
-    backlog_free(wire, backlog);
 }
 
-bool wire_flush(struct wire *wire)
+bool wire_retry(struct wire *wire)
 {
-    for (struct backlog *backlog = LIST_FIRST(&wire->backlogs), *next; backlog; backlog = next) {
-        next = LIST_NEXT(backlog, link);
-        backlog_flush(wire, backlog);
+    struct outgoing *next;
+
+    for (struct outgoing *outgoing = LIST_FIRST(&wire->stuck); outgoing; outgoing = next) {
+        int err = mesh_outbox_flush(&outgoing->outbox, wire->socket, MESH_ROUTER);
+
+        if (err == 0)
+            err = mesh_outbox_retry(&outgoing->outbox, wire->socket, MESH_ROUTER);
+        next = LIST_NEXT(outgoing, link);
+        wire->unsure = true;
+        if (err == 0)
+            outgoing_free(wire, outgoing);
+        else if (err != -EAGAIN)
+            give_up(wire, outgoing, err);
     }
-    return !LIST_EMPTY(&wire->backlogs);
+    return !LIST_EMPTY(&wire->stuck);
 }

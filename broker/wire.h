@@ -9,21 +9,20 @@
 
 #include "broker/core.h"
 #include "broker/table.h"
+#include "mesh/inbox.h"
 #include "mesh/monitor.h"
 #include "mesh/security.h"
 
 #include <poll.h>
 #include <sys/queue.h>
 
-#define WIRE_BACKLOG_MESSAGES 4096 /* that wait for one peer */
-#define WIRE_BACKLOG_BYTES ((size_t)64 << 20)
-
 struct wire_lost {
     uint32_t peer;
     const char *why;
 };
 
-LIST_HEAD(backlogs, backlog);
+struct outgoing;
+LIST_HEAD(outgoing_list, outgoing);
 
 struct wire {
     enum broker_side side;
@@ -38,9 +37,13 @@ struct wire {
     size_t n_endpoints;
     struct wire_peer *peer_by_fd; /* (n_fds) */
     size_t n_fds;
-    struct table backlog_by_peer;
-    struct backlogs backlogs; /* peers that something waits for */
-    struct wire_lost *lost;   /* (n_lost) to be told to the core */
+    struct mesh_inbox inbox;
+    struct table outgoing_by_peer;
+    struct outgoing_list gathering; /* peers for whom something was put since the last flush */
+    struct outgoing_list stuck;     /* and those that do not take all they are sent */
+    struct outgoing_list spare;     /* (n_spare) for the next peers */
+    size_t n_spare;
+    struct wire_lost *lost; /* (n_lost) to be told to the core */
     size_t n_lost, lost_room;
 };
 
@@ -63,11 +66,13 @@ void wire_polled(struct wire *wire, const struct pollfd *fds);
 /** Receive one message. @return as mesh_message_recv() */
 int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_frame *frame);
 
-/** Carry an action out; the node goes back to the core when it is done with. */
+/** Carry an action out, with the next flush; the node goes back to the core when it is done with. */
 void wire_act(struct wire *wire, struct broker_message *action);
 
-/** Send what waits, as far as peers take it. @return whether something still waits */
-bool wire_flush(struct wire *wire);
+/** Send what was put. */
+void wire_flush(struct wire *wire);
+/** Try again with what peers did not take. @return whether something still waits */
+bool wire_retry(struct wire *wire);
 
 /** Read the socket's monitor, now and then: peers whose connection has ended go to `lost`. */
 void wire_watch(struct wire *wire, int64_t now_ns);

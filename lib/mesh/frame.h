@@ -15,6 +15,8 @@
 #define MESH_META_MAX 8192   /* bytes, packed */
 #define MESH_INLINE_MAX 8192 /* bytes of a body that may ride in the first frame */
 #define MESH_VERSION 1
+#define MESH_FEATURE_BUNDLES 0x1 /* Hello.features, Welcome.features: takes bundles (bundle.h) */
+#define MESH_FEATURES MESH_FEATURE_BUNDLES /* all that this version knows */
 
 /* Of the body, before compression; options may lower or raise it. */
 #define MESH_MESSAGE_BYTES_DEFAULT (32u << 20)

@@ -29,66 +29,6 @@ bool mesh_endpoint_is_valid(const char *endpoint, const void *context)
     return context || strncmp(endpoint, "inproc://", 9) != 0;
 }
 
-/* ---- overflow -------------------------------------------------------------------------------- */
-
-void mesh_overflow_init(struct mesh_overflow *overflow)
-{
-    *overflow = (struct mesh_overflow){.last = &overflow->first};
-}
-
-int mesh_overflow_add(struct mesh_overflow *overflow, struct mesh_message *message)
-{
-    size_t bytes = mesh_message_bytes(message);
-    struct mesh_message *kept = NULL;
-    int err = -ENOBUFS;
-
-    if (overflow->count < MESH_OVERFLOW_MESSAGES &&
-        overflow->bytes + bytes <= MESH_OVERFLOW_BYTES) {
-        kept = malloc(sizeof(*kept));
-        err = -ENOMEM;
-    }
-    if (!kept) {
-        mesh_message_close(message);
-        return err;
-    }
-    mesh_message_move(kept, message);
-    *overflow->last = kept;
-    overflow->last = &kept->next;
-    overflow->count++;
-    overflow->bytes += bytes;
-    return 0;
-}
-
-int mesh_overflow_flush(struct mesh_overflow *overflow, void *socket, enum mesh_socket_kind kind)
-{
-    while (overflow->first) {
-        struct mesh_message *message = overflow->first;
-        size_t bytes = mesh_message_bytes(message);
-        int err = mesh_message_send(socket, kind, message);
-
-        if (err < 0)
-            return err;
-        overflow->first = message->next;
-        overflow->count--;
-        overflow->bytes -= bytes;
-        free(message);
-    }
-    overflow->last = &overflow->first;
-    return 0;
-}
-
-void mesh_overflow_fini(struct mesh_overflow *overflow)
-{
-    while (overflow->first) {
-        struct mesh_message *message = overflow->first;
-
-        overflow->first = message->next;
-        mesh_message_close(message);
-        free(message);
-    }
-    mesh_overflow_init(overflow);
-}
-
 /* ---- a session begins ------------------------------------------------------------------------ */
 
 void mesh_link_init(struct mesh_link *link, const struct mesh_link_options *options,
@@ -104,12 +44,14 @@ void mesh_link_init(struct mesh_link *link, const struct mesh_link_options *opti
         .fd = -1,
         .monitor_fd = -1,
     };
-    mesh_overflow_init(&link->overflow);
+    mesh_outbox_init(&link->outbox);
 }
 
 static void close_socket(struct mesh_link *link, int linger_ms)
 {
-    mesh_overflow_fini(&link->overflow);
+    mesh_outbox_fini(&link->outbox);
+    mesh_inbox_fini(&link->inbox);
+    link->bundles = false;
     if (!link->socket)
         return;
     mesh_monitor_close(&link->monitor);
@@ -141,6 +83,7 @@ static void open_socket(struct mesh_link *link)
         log_warn("cannot open a socket for '%s': %s", endpoint, zmq_strerror(errno));
         return;
     }
+    mesh_inbox_init(&link->inbox, link->socket, MESH_DEALER);
     mesh_socket_prepare(link->socket, endpoint);
     if (mesh_security_connect(link->options.security, link->socket) < 0 ||
         mesh_monitor_open(link->options.context, link->socket, &link->monitor) < 0 ||
@@ -169,6 +112,7 @@ static void say_hello(struct mesh_link *link)
     hello.build = (char *)DRAGOMAN_VERSION;
     hello.heartbeat_ms = link->options.heartbeat_ms;
     hello.max_message_bytes = link->options.max_message_bytes;
+    hello.features = MESH_FEATURES;
     if (mesh_message_build(&header, NULL, &hello.base, false, &message) < 0)
         return;
     if (mesh_message_send(link->socket, MESH_DEALER, &message) < 0) {
@@ -181,18 +125,19 @@ static void say_hello(struct mesh_link *link)
 
 /* ---- and ends -------------------------------------------------------------------------------- */
 
+static void note_unsent(void *arg, const struct mesh_header *header)
+{
+    struct mesh_link *link = arg;
+
+    if (header->kind == MESH_OPEN)
+        link->handler->unsent(link->arg, header->call_id);
+}
+
 /* Calls that never left. */
 static void report_unsent(struct mesh_link *link)
 {
-    struct mesh_frame frame;
-
-    if (!link->handler->unsent)
-        return;
-    for (struct mesh_message *message = link->overflow.first; message; message = message->next) {
-        mesh_message_frame(message, &frame);
-        if (frame.header.kind == MESH_OPEN)
-            link->handler->unsent(link->arg, frame.header.call_id);
-    }
+    if (link->handler->unsent)
+        mesh_outbox_each_stuck(&link->outbox, note_unsent, link);
 }
 
 static void lose(struct mesh_link *link, const char *why)
@@ -202,6 +147,7 @@ static void lose(struct mesh_link *link, const char *why)
 
     if (link->state == LINK_IDLE)
         return;
+    mesh_link_flush(link);
     report_unsent(link);
     close_socket(link, PARTING_MS);
     if (stood) /* one that says GOAWAY or ERROR each time is not asked each time at once */
@@ -258,6 +204,7 @@ void mesh_link_restart(struct mesh_link *link)
 void mesh_link_fini(struct mesh_link *link, int linger_ms)
 {
     say_bye(link);
+    mesh_link_flush(link);
     close_socket(link, linger_ms);
     link->state = LINK_IDLE;
 }
@@ -283,6 +230,7 @@ static void welcome(struct mesh_link *link, const struct mesh_frame *frame)
         link->max_message_bytes = link->options.max_message_bytes;
         if (said->max_message_bytes > 0 && said->max_message_bytes < link->max_message_bytes)
             link->max_message_bytes = (size_t)said->max_message_bytes;
+        link->bundles = (said->features & MESH_FEATURE_BUNDLES) != 0;
         link->state = LINK_UP;
         link->up_at = link->now_ns;
         link->complained = false;
@@ -343,7 +291,7 @@ static void receive(struct mesh_link *link)
     struct mesh_frame frame;
 
     for (int i = 0; i < BATCH && link->socket && !link->broken[0]; i++) {
-        int err = mesh_message_recv(link->socket, MESH_DEALER, &message, &frame);
+        int err = mesh_inbox_recv(&link->inbox, &message, &frame);
 
         if (err == -EBADMSG || err == -EPROTONOSUPPORT)
             mesh_link_reject(link, STATUS_INVALID_ARGUMENT, "malformed frame");
@@ -466,6 +414,7 @@ bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
     }
     if (link->state == LINK_CONNECTING)
         say_hello(link);
+    mesh_link_flush(link);
     if (link->socket)
         receive(link); /* what came before the cut still counts */
     if (cut &&
@@ -477,10 +426,11 @@ bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
         lose(link, "no WELCOME in time");
     if (link->state == LINK_UP)
         beat(link);
-    if (link->state == LINK_UP && link->overflow.first) {
+    if (link->state == LINK_UP && mesh_outbox_stuck(&link->outbox)) {
         link->sent_since = true;
-        mesh_overflow_flush(&link->overflow, link->socket, MESH_DEALER);
+        mesh_outbox_retry(&link->outbox, link->socket, MESH_DEALER);
     }
+    mesh_link_flush(link);
     return link->heard;
 }
 
@@ -504,13 +454,15 @@ bool mesh_link_pending(struct mesh_link *link)
     int events = 0;
     size_t size = sizeof(events);
 
-    if (link->broken[0])
+    mesh_link_flush(link);
+    if (link->broken[0] || link->inbox.opened)
         return true;
-    if (link->state == LINK_UP && !link->sent_since && !link->overflow.first)
+    if (link->state == LINK_UP && !link->sent_since && !mesh_outbox_stuck(&link->outbox))
         return false; /* libzmq has said that there is nothing, and its descriptor will tell */
     if (!link->socket || zmq_getsockopt(link->socket, ZMQ_EVENTS, &events, &size) < 0)
         return false;
-    if ((events & ZMQ_POLLOUT) && (link->state == LINK_CONNECTING || link->overflow.first))
+    if ((events & ZMQ_POLLOUT) &&
+        (link->state == LINK_CONNECTING || mesh_outbox_stuck(&link->outbox)))
         return true;
     return (events & ZMQ_POLLIN) != 0;
 }
@@ -524,26 +476,30 @@ int64_t mesh_link_next_ns(const struct mesh_link *link)
     return link->retry_at;
 }
 
+static int sent(struct mesh_link *link, int err)
+{
+    if (err == 0)
+        return 0;
+    break_off(link, err == -ENOBUFS ? "the peer does not take what is sent" : zmq_strerror(-err));
+    return -ENOTCONN;
+}
+
 int mesh_link_send(struct mesh_link *link, struct mesh_message *message)
 {
-    int err = -EAGAIN;
-
     if (link->state != LINK_UP || link->broken[0]) {
         mesh_message_close(message);
         return -ENOTCONN;
     }
     link->sent_since = true;
-    if (!link->overflow.first)
-        err = mesh_message_send(link->socket, MESH_DEALER, message);
-    if (err == -EAGAIN && mesh_overflow_add(&link->overflow, message) < 0) {
-        break_off(link, "the peer does not take what is sent");
-        return -ENOTCONN;
-    }
-    if (err < 0 && err != -EAGAIN) {
-        mesh_message_close(message);
-        break_off(link, zmq_strerror(-err));
-        return -ENOTCONN;
-    }
     link->beat.sent_at = link->now_ns;
-    return 0;
+    return sent(link,
+                mesh_outbox_put(&link->outbox, link->socket, MESH_DEALER, message, link->bundles));
+}
+
+void mesh_link_flush(struct mesh_link *link)
+{
+    if (!mesh_outbox_gathers(&link->outbox))
+        return;
+    link->sent_since = true;
+    sent(link, mesh_outbox_flush(&link->outbox, link->socket, MESH_DEALER));
 }

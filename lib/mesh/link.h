@@ -9,15 +9,14 @@
 
 #include "base/status.h"
 #include "mesh/heartbeat.h"
-#include "mesh/message.h"
+#include "mesh/inbox.h"
 #include "mesh/monitor.h"
+#include "mesh/outbox.h"
 #include "mesh/security.h"
 
 #include <poll.h>
 
 #define MESH_LINK_FDS 2
-#define MESH_OVERFLOW_MESSAGES 4096
-#define MESH_OVERFLOW_BYTES ((size_t)64 << 20)
 
 struct mesh_link;
 
@@ -44,21 +43,8 @@ struct mesh_link_options {
     const struct mesh_security *security; /* borrowed; NULL: no CURVE */
 };
 
-/* Messages that a peer does not take yet. */
-struct mesh_overflow {
-    struct mesh_message *first, **last;
-    size_t count, bytes;
-};
-
 /** Whether it can lead anywhere: "scheme://...", and inproc:// only within a shared context. */
 bool mesh_endpoint_is_valid(const char *endpoint, const void *context);
-
-void mesh_overflow_init(struct mesh_overflow *overflow);
-/** Takes the message. @return 0; -ENOBUFS past the bounds, -ENOMEM: it is closed */
-int mesh_overflow_add(struct mesh_overflow *overflow, struct mesh_message *message);
-/** Send from the front. @return 0: empty; -EAGAIN; -EHOSTUNREACH */
-int mesh_overflow_flush(struct mesh_overflow *overflow, void *socket, enum mesh_socket_kind kind);
-void mesh_overflow_fini(struct mesh_overflow *overflow);
 
 enum mesh_link_state { LINK_IDLE, LINK_CONNECTING, LINK_GREETING, LINK_UP };
 
@@ -71,7 +57,9 @@ struct mesh_link {
     int fd, monitor_fd;
     struct mesh_monitor monitor;
     struct mesh_heartbeat beat;
-    struct mesh_overflow overflow;
+    struct mesh_inbox inbox;
+    struct mesh_outbox outbox;
+    bool bundles;             /* the peer takes them */
     size_t max_message_bytes; /* the smaller of both sides' */
     int64_t now_ns;           /* of this step */
     int64_t retry_at, up_at, down_at;
@@ -110,10 +98,13 @@ int64_t mesh_link_next_ns(const struct mesh_link *link);
 /** Leave this session for the next, with a BYE: after GOAWAY, when nothing runs on it any more. */
 void mesh_link_restart(struct mesh_link *link);
 
-/** Send, or keep until the peer takes it. Takes the message always. @return 0; -ENOTCONN */
+/** Send, or keep until the peer takes it: with the next flush, step or look whether something is pending. Takes
+ *  the message always. @return 0; -ENOTCONN */
 int mesh_link_send(struct mesh_link *link, struct mesh_message *message);
 /** Send a PING now. @return its token, greater than those before */
 uint64_t mesh_link_ping(struct mesh_link *link);
+/** Send now what was gathered: at the end of whatever has much to say. */
+void mesh_link_flush(struct mesh_link *link);
 /** The peer broke the protocol: tell it. The next step ends the session. */
 void mesh_link_reject(struct mesh_link *link, enum status_code code, const char *why);
 

@@ -262,8 +262,7 @@ static int recv_routing_id(void *socket, uint32_t *peer)
     return err;
 }
 
-int mesh_message_recv(void *socket, enum mesh_socket_kind kind, struct mesh_message *out,
-                      struct mesh_frame *frame)
+int mesh_message_recv_any(void *socket, enum mesh_socket_kind kind, struct mesh_message *out)
 {
     int err;
 
@@ -276,27 +275,37 @@ int mesh_message_recv(void *socket, enum mesh_socket_kind kind, struct mesh_mess
             return err;
     }
     err = recv_part(socket, &out->first);
-    if (err < 0)
+    if (err < 0 || !zmq_msg_more(&out->first))
         return err;
-    if (zmq_msg_more(&out->first)) {
-        err = recv_part(socket, &out->body);
-        if (err < 0)
-            goto fail;
+    err = recv_part(socket, &out->body);
+    if (err == 0) {
         out->has_body = true;
-        if (zmq_msg_more(&out->body)) {
-            drop_rest(socket);
-            err = -EBADMSG;
-            goto fail;
-        }
+        if (!zmq_msg_more(&out->body))
+            return 0;
+        drop_rest(socket);
+        err = -EBADMSG;
     }
-    err = mesh_frame_decode(zmq_msg_data(&out->first), zmq_msg_size(&out->first),
-                            out->has_body ? zmq_msg_data(&out->body) : NULL,
-                            out->has_body ? zmq_msg_size(&out->body) : 0, frame);
-    if (err == 0)
-        return 0;
-fail:
     mesh_message_close(out);
     return err;
+}
+
+int mesh_message_decode(struct mesh_message *message, struct mesh_frame *frame)
+{
+    int err = mesh_frame_decode(zmq_msg_data(&message->first), zmq_msg_size(&message->first),
+                                message->has_body ? zmq_msg_data(&message->body) : NULL,
+                                message->has_body ? zmq_msg_size(&message->body) : 0, frame);
+
+    if (err < 0)
+        mesh_message_close(message);
+    return err;
+}
+
+int mesh_message_recv(void *socket, enum mesh_socket_kind kind, struct mesh_message *out,
+                      struct mesh_frame *frame)
+{
+    int err = mesh_message_recv_any(socket, kind, out);
+
+    return err < 0 ? err : mesh_message_decode(out, frame);
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */

@@ -64,6 +64,11 @@ size_t mesh_message_bytes(struct mesh_message *message);
 int mesh_message_recv(void *socket, enum mesh_socket_kind kind, struct mesh_message *out,
                       struct mesh_frame *frame);
 
+/** The same without a look at what it is: see mesh_message_decode(), and inbox.h. */
+int mesh_message_recv_any(void *socket, enum mesh_socket_kind kind, struct mesh_message *out);
+/** Check what came. @return 0; -EBADMSG, -EPROTONOSUPPORT: rubbish, which is closed */
+int mesh_message_decode(struct mesh_message *message, struct mesh_frame *frame);
+
 /**
  * Send one message; at a ROUTER to message->peer.
  *

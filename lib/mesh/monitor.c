@@ -1,5 +1,7 @@
 #include "mesh/monitor.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -8,11 +10,12 @@
 #include <string.h>
 #include <zmq.h>
 
-#define UNBIND_MS 500
+#define SLACK_MS 500 /* for what libzmq does on other threads */
 #define HANDSHAKE_FAILED                                                                           \
     (ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                  \
      ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
-#define EVENTS (ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED | HANDSHAKE_FAILED)
+#define EVENTS                                                                                     \
+    (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_MONITOR_STOPPED | HANDSHAKE_FAILED)
 #define EVENT_BYTES 6 /* a 16-bit number and a 32-bit value */
 
 int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor)
@@ -98,23 +101,42 @@ int mesh_monitor_next(struct mesh_monitor *monitor)
     if (!monitor->socket)
         return -1;
     while (next_event(monitor->events, &number, &value)) {
-        if (number == ZMQ_EVENT_DISCONNECTED)
+        monitor->n_connections += number == ZMQ_EVENT_ACCEPTED;
+        if (number == ZMQ_EVENT_DISCONNECTED) {
+            monitor->n_connections -= monitor->n_connections > 0;
             return value;
+        }
         if (number & HANDSHAKE_FAILED)
             monitor->failed = how_it_failed(number, value);
     }
     return -1;
 }
 
-void mesh_monitor_unbind(struct mesh_monitor *monitor, const char *endpoint)
+/* @return whether there may be an event */
+static bool wait_for_event(struct mesh_monitor *monitor, int64_t until_ms)
 {
     zmq_pollitem_t item = {.socket = monitor->events, .events = ZMQ_POLLIN};
+    int64_t left_ms = until_ms - clock_now_ms();
+
+    return left_ms > 0 && zmq_poll(&item, 1, left_ms) > 0;
+}
+
+void mesh_monitor_end(struct mesh_monitor *monitor, void *socket, int linger_ms)
+{
+    int64_t until_ms = clock_now_ms() + linger_ms;
     uint16_t number = 0;
     int32_t value;
 
-    if (!monitor->socket || zmq_unbind(monitor->socket, endpoint) < 0 ||
-        strncmp(endpoint, "inproc:", 7) == 0)
+    for (size_t left = monitor->n_connections; left > 0 && wait_for_event(monitor, until_ms);)
+        while (left > 0 && mesh_monitor_next(monitor) >= 0)
+            left--; /* some come back at once; they are not waited for */
+    zmq_setsockopt(socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
+    zmq_close(socket);
+    if (!monitor->socket)
         return;
-    while (number != ZMQ_EVENT_CLOSED && zmq_poll(&item, 1, UNBIND_MS) > 0)
+    until_ms = clock_now_ms() + linger_ms + SLACK_MS;
+    while (number != ZMQ_EVENT_MONITOR_STOPPED && wait_for_event(monitor, until_ms))
         next_event(monitor->events, &number, &value);
+    zmq_close(monitor->events);
+    *monitor = (struct mesh_monitor){0};
 }

@@ -7,6 +7,7 @@
 #ifndef MESH_MONITOR_H
 #define MESH_MONITOR_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum mesh_handshake {
@@ -19,6 +20,7 @@ enum mesh_handshake {
 struct mesh_monitor {
     void *socket; /* the watched one; NULL when not open */
     void *events;
+    size_t n_connections; /* accepted and not closed, of a bound socket over tcp:// or ipc:// */
     enum mesh_handshake
         failed; /* the last one that mesh_monitor_next() came by; its reader resets it */
 };
@@ -32,10 +34,13 @@ void mesh_monitor_close(struct mesh_monitor *monitor);
 int mesh_monitor_fd(const struct mesh_monitor *monitor);
 
 /**
- * Stop listening, and wait until that is so: libzmq closes listeners on a thread of its own, and who
- * binds the same address too soon is told that it is in use.
+ * Close a bound socket and its monitor, after a BYE to all who are connected, and wait until it is gone.
+ *
+ * Peers get linger_ms to read what was sent and to leave, before their connection is closed: where libzmq hears at
+ * once that messages have come and that a connection is lost, it drops the messages. To unbind first would lose them, too:
+ * a listener takes its connections with it. Afterwards the socket's addresses are free.
  */
-void mesh_monitor_unbind(struct mesh_monitor *monitor, const char *endpoint);
+void mesh_monitor_end(struct mesh_monitor *monitor, void *socket, int linger_ms);
 
 /** Next connection that has closed. @return its file descriptor (closed; a name only); -1: none */
 int mesh_monitor_next(struct mesh_monitor *monitor);

@@ -29,7 +29,9 @@ struct mesh_peers {
     struct mesh_zap *zap;
     char endpoint[256];
     int64_t now_ns, look_at;
-    size_t n_peers, n_stuck; /* stuck: with an overflow */
+    struct mesh_inbox inbox;
+    size_t n_peers, n_stuck;   /* stuck: their sockets do not take all */
+    struct mesh_peer *gathers; /* peers for whom something waits for the next flush */
     bool any_broken, going;
     bool sent_since;   /* as of a link */
     int64_t listen_at; /* likewise */
@@ -49,14 +51,93 @@ static struct mesh_peer **place_of(struct mesh_peers *peers, uint32_t id)
     return at;
 }
 
+/* ---- sending --------------------------------------------------------------------------------- */
+
+static void break_off(struct mesh_peers *peers, struct mesh_peer *peer, const char *why)
+{
+    if (peer->broken[0] == '\0')
+        snprintf(peer->broken, sizeof(peer->broken), "%s", why);
+    peers->any_broken = true;
+}
+
+/* What the outbox says after a put or a flush. */
+static int sent(struct mesh_peers *peers, struct mesh_peer *peer, bool was_stuck, int err)
+{
+    peers->n_stuck += mesh_outbox_stuck(&peer->outbox) && !was_stuck;
+    if (err == 0)
+        return 0;
+    break_off(peers, peer,
+              err == -ENOBUFS ? "it does not take what is sent" : "its connection is gone");
+    return -ENOTCONN;
+}
+
+static void enlist(struct mesh_peers *peers, struct mesh_peer *peer)
+{
+    if (peer->gathers || !mesh_outbox_gathers(&peer->outbox))
+        return;
+    peer->gathers = true;
+    peer->next_gathering = peers->gathers;
+    peers->gathers = peer;
+}
+
+static void unlist(struct mesh_peers *peers, const struct mesh_peer *peer)
+{
+    struct mesh_peer **at = &peers->gathers;
+
+    if (!peer->gathers)
+        return;
+    while (*at != peer)
+        at = &(*at)->next_gathering;
+    *at = peer->next_gathering;
+}
+
+static void flush_one(struct mesh_peers *peers, struct mesh_peer *peer)
+{
+    bool was_stuck = mesh_outbox_stuck(&peer->outbox);
+
+    if (!mesh_outbox_gathers(&peer->outbox))
+        return;
+    peers->sent_since = true;
+    sent(peers, peer, was_stuck, mesh_outbox_flush(&peer->outbox, peers->socket, MESH_ROUTER));
+}
+
+void mesh_peers_flush(struct mesh_peers *peers)
+{
+    while (peers->gathers) {
+        struct mesh_peer *peer = peers->gathers;
+
+        peers->gathers = peer->next_gathering;
+        peer->gathers = false;
+        flush_one(peers, peer);
+    }
+}
+
+int mesh_peers_send(struct mesh_peers *peers, struct mesh_peer *peer, struct mesh_message *message)
+{
+    bool was_stuck = mesh_outbox_stuck(&peer->outbox);
+    int err;
+
+    message->peer = peer->id;
+    peers->sent_since = true;
+    if (peer->broken[0]) {
+        mesh_message_close(message);
+        return -ENOTCONN;
+    }
+    err = mesh_outbox_put(&peer->outbox, peers->socket, MESH_ROUTER, message, peer->bundles);
+    enlist(peers, peer);
+    return sent(peers, peer, was_stuck, err);
+}
+
 static void drop(struct mesh_peers *peers, struct mesh_peer *peer, const char *why)
 {
     *place_of(peers, peer->id) = peer->next;
     peers->n_peers--;
-    if (peer->overflow.first)
-        peers->n_stuck--;
     peers->handler->gone(peers->arg, peer, why);
-    mesh_overflow_fini(&peer->overflow);
+    flush_one(peers, peer); /* what parts from it */
+    if (mesh_outbox_stuck(&peer->outbox))
+        peers->n_stuck--;
+    unlist(peers, peer);
+    mesh_outbox_fini(&peer->outbox);
     free(peer);
 }
 
@@ -69,45 +150,6 @@ static void each(struct mesh_peers *peers, void (*visit)(struct mesh_peers *, st
             visit(peers, peer);
         }
     }
-}
-
-/* ---- sending --------------------------------------------------------------------------------- */
-
-static void break_off(struct mesh_peers *peers, struct mesh_peer *peer, const char *why)
-{
-    if (peer->broken[0] == '\0')
-        snprintf(peer->broken, sizeof(peer->broken), "%s", why);
-    peers->any_broken = true;
-}
-
-int mesh_peers_send(struct mesh_peers *peers, struct mesh_peer *peer, struct mesh_message *message)
-{
-    int err = -EAGAIN;
-
-    message->peer = peer->id;
-    peers->sent_since = true;
-    if (peer->broken[0]) {
-        mesh_message_close(message);
-        return -ENOTCONN;
-    }
-    if (!peer->overflow.first)
-        err = mesh_message_send(peers->socket, MESH_ROUTER, message);
-    if (err == -EAGAIN) {
-        if (!peer->overflow.first)
-            peers->n_stuck++;
-        if (mesh_overflow_add(&peer->overflow, message) == 0)
-            return 0;
-        if (!peer->overflow.first)
-            peers->n_stuck--;
-        break_off(peers, peer, "it does not take what is sent");
-        return -ENOTCONN;
-    }
-    if (err < 0) {
-        mesh_message_close(message);
-        break_off(peers, peer, "its connection is gone");
-        return -ENOTCONN;
-    }
-    return 0;
 }
 
 /* To one that may have no session. */
@@ -131,6 +173,7 @@ static void send_error(struct mesh_peers *peers, uint32_t id, enum status_code c
 void mesh_peers_reject(struct mesh_peers *peers, struct mesh_peer *peer, enum status_code code,
                        const char *why)
 {
+    flush_one(peers, peer);
     send_error(peers, peer->id, code, why);
     break_off(peers, peer, why);
 }
@@ -170,6 +213,7 @@ static void send_welcome(struct mesh_peers *peers, struct mesh_peer *peer, uint3
     welcome.version = MESH_VERSION;
     welcome.heartbeat_ms = heartbeat_ms;
     welcome.max_message_bytes = peers->options.max_message_bytes;
+    welcome.features = MESH_FEATURES;
     if (mesh_message_build(&header, NULL, &welcome.base, false, &message) == 0)
         mesh_peers_send(peers, peer, &message);
     if (peers->going)
@@ -196,7 +240,7 @@ static void begin(struct mesh_peers *peers, uint32_t id, const hello_message *sa
     if (said->max_message_bytes > 0 && said->max_message_bytes < peer->max_message_bytes)
         peer->max_message_bytes = (size_t)said->max_message_bytes;
     mesh_heartbeat_init(&peer->beat, heartbeat_ms, peers->now_ns);
-    mesh_overflow_init(&peer->overflow);
+    mesh_outbox_init(&peer->outbox);
     peer->next = *place;
     *place = peer;
     peers->n_peers++;
@@ -204,6 +248,7 @@ static void begin(struct mesh_peers *peers, uint32_t id, const hello_message *sa
         peers->look_at = mesh_heartbeat_next_ns(&peer->beat);
     log_debug("'%s' has begun a session", said->name);
     send_welcome(peers, peer, heartbeat_ms);
+    peer->bundles = (said->features & MESH_FEATURE_BUNDLES) != 0;
 }
 
 static void hello(struct mesh_peers *peers, struct mesh_message *message,
@@ -274,7 +319,7 @@ static bool receive(struct mesh_peers *peers)
     int n = 0;
 
     for (; n < BATCH; n++) {
-        int err = mesh_message_recv(peers->socket, MESH_ROUTER, &message, &frame);
+        int err = mesh_inbox_recv(&peers->inbox, &message, &frame);
 
         if (err == 0) {
             if (session_frame(peers, &message, &frame))
@@ -316,14 +361,14 @@ static void look_at_one(struct mesh_peers *peers, struct mesh_peer *peer)
         peers->look_at = next;
 }
 
-static void flush_one(struct mesh_peers *peers, struct mesh_peer *peer)
+static void retry_one(struct mesh_peers *peers, struct mesh_peer *peer)
 {
     int err;
 
-    if (!peer->overflow.first || peer->broken[0])
+    if (!mesh_outbox_stuck(&peer->outbox) || peer->broken[0])
         return;
     peers->sent_since = true;
-    err = mesh_overflow_flush(&peer->overflow, peers->socket, MESH_ROUTER);
+    err = mesh_outbox_retry(&peer->outbox, peers->socket, MESH_ROUTER);
     if (err == 0)
         peers->n_stuck--;
     else if (err != -EAGAIN)
@@ -335,13 +380,15 @@ bool mesh_peers_step(struct mesh_peers *peers, int64_t now_ns)
     bool busy;
 
     peers->now_ns = now_ns;
+    mesh_peers_flush(peers);
     busy = receive(peers);
     if (now_ns >= peers->listen_at) { /* a system call each time */
         peers->listen_at = now_ns + LISTEN_MS * NS_PER_MS;
         hear_disconnects(peers);
     }
     if (peers->n_stuck > 0)
-        each(peers, flush_one);
+        each(peers, retry_one);
+    mesh_peers_flush(peers);
     if (peers->any_broken) {
         peers->any_broken = false;
         each(peers, drop_if_broken);
@@ -371,8 +418,9 @@ bool mesh_peers_pending(struct mesh_peers *peers)
     int events = 0;
     size_t size = sizeof(events);
 
-    if (peers->any_broken || !peers->sent_since)
-        return peers->any_broken;
+    mesh_peers_flush(peers);
+    if (peers->any_broken || peers->inbox.opened || !peers->sent_since)
+        return peers->any_broken || peers->inbox.opened;
     return zmq_getsockopt(peers->socket, ZMQ_EVENTS, &events, &size) == 0 &&
            (events & ZMQ_POLLIN) != 0;
 }
@@ -437,6 +485,7 @@ int mesh_peers_create(const struct mesh_peers_options *options,
     peers->rejected =
         metrics_counter("mesh_rejected_frames_total", "Frames that were answered with ERROR", NULL);
     peers->socket = mesh_socket_open(options->context, MESH_ROUTER, options->max_message_bytes);
+    mesh_inbox_init(&peers->inbox, peers->socket, MESH_ROUTER);
     if (peers->socket)
         mesh_socket_prepare(peers->socket, options->endpoint);
     if (!peers->socket || secure(peers) < 0 ||
@@ -460,13 +509,9 @@ void mesh_peers_destroy(struct mesh_peers **peers, int linger_ms)
     if (!self)
         return;
     each(self, bye_one);
-    if (self->endpoint[0])
-        mesh_monitor_unbind(&self->monitor, self->endpoint);
-    mesh_monitor_close(&self->monitor);
-    if (self->socket) {
-        zmq_setsockopt(self->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
-        zmq_close(self->socket);
-    }
+    mesh_inbox_fini(&self->inbox);
+    if (self->socket)
+        mesh_monitor_end(&self->monitor, self->socket, linger_ms);
     mesh_zap_leave(&self->zap);
     free(self);
     *peers = NULL;

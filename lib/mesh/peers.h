@@ -17,7 +17,10 @@ struct mesh_peer {
     uint32_t id;
     int fd; /* of its connection, as the monitor names it; -1: none */
     struct mesh_heartbeat beat;
-    struct mesh_overflow overflow;
+    struct mesh_outbox outbox;
+    bool bundles; /* it takes them */
+    bool gathers; /* in the list of those to flush */
+    struct mesh_peer *next_gathering;
     size_t max_message_bytes; /* the smaller of both sides' */
     char broken[64];          /* why the session ends with this step */
 
@@ -56,9 +59,11 @@ void mesh_peers_polled(struct mesh_peers *peers, const struct pollfd *fds);
 bool mesh_peers_pending(struct mesh_peers *peers);
 int64_t mesh_peers_next_ns(const struct mesh_peers *peers);
 
+/** As of a link: gathered until the next flush. */
 int mesh_peers_send(struct mesh_peers *peers, struct mesh_peer *peer, struct mesh_message *message);
 void mesh_peers_reject(struct mesh_peers *peers, struct mesh_peer *peer, enum status_code code,
                        const char *why);
+void mesh_peers_flush(struct mesh_peers *peers);
 /** Ask all, and whoever comes later, for no new calls. */
 void mesh_peers_goaway(struct mesh_peers *peers);
 

@@ -55,6 +55,15 @@ static void look_at_drain(struct mesh_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+/* What this step had to say. */
+static void flush(struct mesh_server *server)
+{
+    if (server->peers)
+        mesh_peers_flush(server->peers);
+    for (size_t i = 0; i < server->n_brokers; i++)
+        mesh_link_flush(&server->brokers[i].link);
+}
+
 static bool step(struct mesh_server *server)
 {
     int64_t now = server->now_ns = clock_now_ns();
@@ -67,6 +76,7 @@ static bool step(struct mesh_server *server)
     hand_out(server);
     run_quick(server);
     busy |= server_calls_post(server);
+    flush(server);
     server_cancel_late_calls(server, now);
     server_brokers_share(server);
     look_at_drain(server);

@@ -1,7 +1,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/broker.h"
-#include "broker/wire.h"
+#include "mesh/outbox.h"
 #include "tests/mesh/rig.h"
 
 #include <errno.h>
@@ -698,7 +698,7 @@ static void deaf_peer_is_cut_off(void **state)
         seen[kind]++;
     }
     assert_int_equal(seen[MESH_WELCOME], 1);
-    assert_true(seen[MESH_PONG] > WIRE_BACKLOG_MESSAGES && seen[MESH_PONG] < sent);
+    assert_true(seen[MESH_PONG] > MESH_OUTBOX_MESSAGES && seen[MESH_PONG] < sent);
 }
 
 static uint64_t id_of_first_worker(void)

@@ -1,0 +1,28 @@
+/*
+ * inbox.h - what comes out of a socket, message by message: bundles are taken apart here
+ *
+ * Belongs to the socket's owner. The messages of a bundle are given one at a time, before anything that
+ * came after it.
+ */
+#ifndef MESH_INBOX_H
+#define MESH_INBOX_H
+
+#include "mesh/message.h"
+
+struct mesh_inbox {
+    void *socket; /* borrowed */
+    enum mesh_socket_kind kind;
+    bool opened; /* there is a bundle, not yet read to its end */
+    uint32_t peer;
+    zmq_msg_t bundle;
+    size_t at;
+};
+
+void mesh_inbox_init(struct mesh_inbox *inbox, void *socket, enum mesh_socket_kind kind);
+/** Drop what is left of a bundle. */
+void mesh_inbox_fini(struct mesh_inbox *inbox);
+
+/** The next message. @return as mesh_message_recv(); -EAGAIN only when no bundle is open either */
+int mesh_inbox_recv(struct mesh_inbox *inbox, struct mesh_message *out, struct mesh_frame *frame);
+
+#endif
