@@ -1,8 +1,8 @@
 /*
  * call.h - a call on its answerer's side; inside lib/mesh, between the server's files and call.c
  *
- * call.c is what handlers do, each on a thread of the pool; server_calls.c what the server's thread does
- * with the call. They meet in the call's lock and the server's mailbox. A call lives until both have
+ * call.c is how one is made, run and ended, handler.c what its handler says and asks, on a thread of the
+ * pool; server_calls.c is what the server's thread does with it. They meet in the call's lock and the server's mailbox. A call lives until both have
  * let go of it.
  */
 #ifndef MESH_CALL_H
@@ -11,6 +11,7 @@
 #include "base/trace.h"
 #include "mesh/deadline.h"
 #include "mesh/flow.h"
+#include "mesh/interceptor.h"
 #include "mesh/mailbox.h"
 #include "mesh/meta.h"
 #include "mesh/method.h"
@@ -65,8 +66,9 @@ struct mesh_call {
     struct mesh_call *next_in_bucket, *next_of_source, *previous_of_source;
     struct mesh_timer timer;
     size_t open_bytes;
-    char *watched; /* of a watch: the service */
-    int told;      /* and what was said last */
+    int64_t stop_asked_ns; /* when its handler was told to stop; 0: it was not */
+    char *watched;         /* of a watch: the service */
+    int told;              /* and what was said last */
 
     struct call_send end_post;
     struct call_post credit_post;
@@ -78,8 +80,8 @@ struct mesh_call {
     struct mesh_message response; /* of a unary answer: an END, to be completed */
     struct mesh_metadata *metadata, *initial, *trailers;
     uint32_t retry_delay_ms;
-    struct trace_context trace;   /* OPEN's; zero: none */
-    char trace_id[TRACE_ID_TEXT]; /* of it, once asked for */
+    char *tenant;                 /* NULL: the default one */
+    char trace_id[TRACE_ID_TEXT]; /* of `seen`, once asked for */
 
     volatile int cancelled; /* written atomically, under the lock; engines look without it */
     pthread_mutex_t lock;   /* what follows */
@@ -90,6 +92,11 @@ struct mesh_call {
     bool ended;
     bool failed;          /* written atomically, like `cancelled` */
     struct status status; /* the handler's when failed, else why it was cancelled */
+    int cancel_fd;        /* an eventfd once asked for; -1 */
+    struct mesh_intercepted seen;
+    size_t n_intercepting; /* interceptors that have agreed to it */
+    bool intercepted;      /* they are through with `start`, and it has not ended */
+    void *states[];        /* one for each interceptor of the server */
 };
 
 void mesh_call_hold(struct mesh_call *call);
@@ -106,10 +113,39 @@ bool mesh_call_cancel(struct mesh_call *call, enum status_code code, const char 
 /** Run its handler to the end; a pool's function. */
 void mesh_call_run(struct mesh_job *job);
 
+/* For the handler's thread: what goes to the server's. */
+void mesh_call_post(struct mesh_call *call, struct call_post *note, enum call_post_kind kind);
+int mesh_call_post_frame(struct mesh_call *call, const struct mesh_header *header,
+                         const mesh_meta *meta, const ProtobufCMessage *body);
+/** Before anything else that answers. */
+int mesh_call_send_initial(struct mesh_call *call);
+/** What a handler gives its answers to: each is packed, and has credit, before this returns. */
+void mesh_call_answer(const ProtobufCMessage *message, void *call);
+
+static inline bool mesh_call_has_one_answer(const struct mesh_call *call)
+{
+    enum mesh_kind kind = call->method->kind;
+
+    return kind == MESH_UNARY || kind == MESH_UNARY_QUICK || kind == MESH_CLIENT_STREAMING;
+}
+
 /** An END without a message. */
 int mesh_call_build_end(uint64_t id, const struct status *status, bool unprocessed,
                         struct mesh_message *out);
 
+/** The trace that it belongs to; zero: none. */
+static inline const struct trace_context *mesh_call_trace(const struct mesh_call *call)
+{
+    return (const struct trace_context *)call->seen.traceparent;
+}
+
+/** Under the lock: a message goes, or has come. */
+void mesh_call_intercept_message(struct mesh_call *call, enum mesh_direction direction,
+                                 size_t bytes);
+
 struct mesh_mailbox *mesh_server_mailbox(struct mesh_server *server);
+const struct mesh_interceptors *mesh_server_interceptors(const struct mesh_server *server);
+/** For an END or a PING; negative when there is nothing that a broker does not know. Thread-safe. */
+float mesh_server_load(const struct mesh_server *server, bool call_ends);
 
 #endif

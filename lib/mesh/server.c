@@ -12,8 +12,33 @@ struct mesh_mailbox *mesh_server_mailbox(struct mesh_server *server)
     return &server->mailbox;
 }
 
+const struct mesh_interceptors *mesh_server_interceptors(const struct mesh_server *server)
+{
+    return &server->interceptors;
+}
+
+void mesh_server_set_load(struct mesh_server *server, float load)
+{
+    atomic_store(&server->load, load > 1 ? 1 : load > 0 ? load : 0);
+}
+
+float mesh_server_load(const struct mesh_server *server, bool call_ends)
+{
+    float said = atomic_load_explicit(&server->load, memory_order_relaxed);
+    unsigned busy = atomic_load_explicit(&server->n_busy, memory_order_relaxed);
+    float share;
+
+    if (said <= 0 && server->endpoints.count < 2)
+        return -1;
+    busy -= call_ends && busy > 0;
+    share = (float)busy / (float)server->options.capacity;
+    share = share > 1 ? 1 : share;
+    return share > said ? share : said;
+}
+
 int mesh_server_create(const struct mesh_server_options *options, struct mesh_server **out)
 {
+    struct mesh_interceptors interceptors;
     struct mesh_endpoints endpoints;
     struct mesh_server *server;
     pthread_condattr_t clock;
@@ -21,6 +46,7 @@ int mesh_server_create(const struct mesh_server_options *options, struct mesh_se
 
     if (err < 0)
         return err;
+    err = mesh_interceptors_init(&interceptors, options->interceptors, options->n_interceptors);
     if (options->bind && endpoints.count > 1)
         err = -EINVAL;
     server = err == 0 ? calloc(1, sizeof(*server)) : NULL;
@@ -29,6 +55,7 @@ int mesh_server_create(const struct mesh_server_options *options, struct mesh_se
         return err < 0 ? err : -ENOMEM;
     }
     server->endpoints = endpoints;
+    server->interceptors = interceptors;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_mutex_init(&server->lock, NULL);
@@ -49,6 +76,8 @@ int mesh_server_create(const struct mesh_server_options *options, struct mesh_se
         metrics_counter("mesh_late_frames_total", "Frames for calls that were over already", NULL);
     server->running =
         metrics_gauge("mesh_worker_outstanding", "Calls received and not ended", NULL);
+    server->deaf = metrics_counter("mesh_cancel_ignored_total",
+                                   "Handlers that ran on for 5 s after a cancel", NULL);
     if (!server->name || !server->context) {
         mesh_server_destroy(&server);
         return -ENOMEM;

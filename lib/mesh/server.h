@@ -9,6 +9,7 @@
 #define MESH_SERVER_H
 
 #include "base/status.h"
+#include "mesh/interceptor.h"
 #include "mesh/metadata.h"
 
 #include <protobuf-c/protobuf-c.h>
@@ -28,13 +29,18 @@ enum mesh_kind {
 };
 
 struct mesh_server_options {
-    const char *endpoint;     /* the broker's worker side, or with `bind` where callers connect */
-    bool bind;                /* answer callers directly, without a broker */
-    const char *name;         /* for people: "asr" */
-    void *context;            /* a ZeroMQ context to share; NULL: its own */
-    uint32_t capacity;        /* calls at once; 0: 1 */
-    size_t max_message_bytes; /* 0: 32 MiB */
+    const char *
+        endpoint; /* the broker's worker side, of several "tcp://a:5602,tcp://b:5602" (at most 8, which share
+                             the capacity); or with `bind` where callers connect */
+    bool bind;                            /* answer callers directly, without a broker */
+    const char *name;                     /* for people: "asr" */
+    void *context;                        /* a ZeroMQ context to share; NULL: its own */
+    uint32_t capacity;                    /* calls at once; 0: 1 */
+    size_t max_message_bytes;             /* 0: 32 MiB */
     const struct mesh_security *security; /* borrowed until destroy; NULL: no CURVE */
+    /* (n_interceptors) run around every call's handler, in this order; borrowed until destroy. */
+    const struct mesh_interceptor *const *interceptors;
+    size_t n_interceptors;
     uint32_t heartbeat_ms; /* with `bind`: how often callers show life; else a wish; 0: 1000 */
 };
 
@@ -58,6 +64,12 @@ int mesh_server_start(struct mesh_server *server);
 const char *mesh_server_endpoint(const struct mesh_server *server);
 /** Whether the broker has accepted the registration (with `bind`: whether it listens). */
 bool mesh_server_ready(const struct mesh_server *server);
+/**
+ * Say how busy this process is, when calls alone do not tell: 0 to 1. Thread-safe.
+ *
+ * Brokers hear the greater of it and the share of `capacity` in use, and prefer workers with less.
+ */
+void mesh_server_set_load(struct mesh_server *server, float load);
 /** Take no new calls; wait for running ones, at most grace_ms. @return 0; -ETIMEDOUT: some were cut off */
 int mesh_server_drain(struct mesh_server *server, int64_t grace_ms);
 /** Cancels what still runs, joins the threads. */
@@ -85,6 +97,9 @@ void mesh_call_set_retry_delay(void *call, uint32_t ms);
 bool mesh_call_cancelled(const void *call);
 /** The same as a flag that engines poll without knowing the mesh: non-zero once cancelled. */
 const volatile int *mesh_call_cancel_flag(const void *call);
+/** The same as a descriptor to poll: readable once cancelled. The mesh's, until the handler returns; made when
+ *  first asked for. @return -errno when there is none to be had */
+int mesh_call_cancel_fd(void *call);
 /** Milliseconds left; INT64_MAX without a deadline; <= 0 when over. */
 int64_t mesh_call_remaining_ms(const void *call);
 const struct mesh_metadata *mesh_call_metadata(const void *call);

@@ -170,8 +170,11 @@ bool server_brokers_drained(struct mesh_server *server)
 
 bool server_brokers_step(struct mesh_server *server)
 {
+    float load = mesh_server_load(server, false);
     bool busy = false;
 
+    for (size_t i = 0; i < server->n_brokers; i++)
+        server->brokers[i].link.load = load;
     for (size_t i = 0; i < server->n_brokers; i++)
         busy |= mesh_link_step(&server->brokers[i].link, server->now_ns);
     return busy;

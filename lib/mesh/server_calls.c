@@ -1,8 +1,11 @@
 #include "base/clock.h"
+#include "base/log.h"
 #include "mesh/server_state.h"
 
 #include <stddef.h>
 #include <stdlib.h>
+
+#define DEAF_MS 5000 /* a handler that runs on so long after a cancel is reported */
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
@@ -105,6 +108,7 @@ void server_call_forget(struct mesh_server *server, struct mesh_call *call)
         server->n_watches--;
     } else {
         server->n_calls--;
+        atomic_store_explicit(&server->n_busy, server->n_calls, memory_order_relaxed);
         server->queued_bytes -= call->open_bytes;
         metric_set(server->running, server->n_calls);
     }
@@ -119,6 +123,7 @@ static void end_unstarted(struct mesh_server *server, struct mesh_call *call)
 
     if (call->source && mesh_call_build_end(call->id, &call->status, unprocessed, &message) == 0)
         server_send(server, call->source, &message);
+    metric_add(call->method->method->started, 1); /* no interceptor has seen it */
     mesh_method_ended(call->method->method, call->status.code, call->arrived_ns, clock_now_ns());
     server_call_forget(server, call);
 }
@@ -126,8 +131,23 @@ static void end_unstarted(struct mesh_server *server, struct mesh_call *call)
 void server_call_cancel(struct mesh_server *server, struct mesh_call *call, enum status_code code,
                         const char *why)
 {
-    if (mesh_call_cancel(call, code, why))
+    if (mesh_call_cancel(call, code, why)) {
         end_unstarted(server, call);
+        return;
+    }
+    if (call->stop_asked_ns > 0)
+        return;
+    call->stop_asked_ns = server->now_ns;
+    mesh_timer_set(&server->timers, &call->timer, server->now_ns + DEAF_MS * NS_PER_MS);
+}
+
+/* The slot is lost for as long as it runs: say so, it is the service's bug. */
+static void report_deaf(struct mesh_server *server, const struct mesh_call *call)
+{
+    metric_add(server->deaf, 1);
+    log_warn("the handler of %s still runs %d ms after its call was cancelled: it must look at "
+             "mesh_call_cancelled()",
+             call->method->method->path, DEAF_MS);
 }
 
 void server_cancel_late_calls(struct mesh_server *server, int64_t now_ns)
@@ -138,7 +158,10 @@ void server_cancel_late_calls(struct mesh_server *server, int64_t now_ns)
         struct mesh_call *call =
             (struct mesh_call *)((char *)timer - offsetof(struct mesh_call, timer));
 
-        server_call_cancel(server, call, STATUS_DEADLINE_EXCEEDED, "the deadline has passed");
+        if (call->stop_asked_ns > 0)
+            report_deaf(server, call);
+        else
+            server_call_cancel(server, call, STATUS_DEADLINE_EXCEEDED, "the deadline has passed");
     }
 }
 

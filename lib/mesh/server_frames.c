@@ -89,6 +89,7 @@ static void start_call(struct mesh_server *server, struct mesh_call *call)
     call->open_bytes = mesh_message_bytes(&call->open);
     server->queued_bytes += call->open_bytes;
     server->n_calls++;
+    atomic_store_explicit(&server->n_busy, server->n_calls, memory_order_relaxed);
     metric_set(server->running, server->n_calls);
     mesh_call_hold(call); /* the handler's */
     call->job.next = NULL;
@@ -112,7 +113,6 @@ static void accept_call(struct mesh_server *server, struct mesh_source *source,
         return; /* its caller's deadline must do: there is no memory even for an answer */
     call->message_max =
         source->peer ? source->peer->max_message_bytes : source->link->max_message_bytes;
-    metric_add(method->method->started, 1);
     server_call_list(server, call, source);
     if (method->watch) {
         mesh_message_frame(&call->open, &moved);
@@ -159,13 +159,17 @@ static void on_credit(struct mesh_server *server, struct mesh_call *call,
 static void on_data(struct mesh_server *server, struct mesh_call *call,
                     struct mesh_message *message, const struct mesh_frame *frame)
 {
+    bool has_message = (frame->header.flags & MESH_MESSAGE) != 0;
+    enum status_code code = STATUS_OK;
     const char *why = "";
-    enum status_code code;
 
     pthread_mutex_lock(&call->lock);
-    code = call->cancelled ? STATUS_OK
-                           : mesh_flow_receive(&call->flow, message, frame,
-                                               server->options.max_message_bytes, &why);
+    if (!call->cancelled) {
+        code =
+            mesh_flow_receive(&call->flow, message, frame, server->options.max_message_bytes, &why);
+        if (code == STATUS_OK && has_message)
+            mesh_call_intercept_message(call, MESH_INBOUND, frame->header.body_bytes);
+    }
     pthread_cond_broadcast(&call->changed);
     pthread_mutex_unlock(&call->lock);
     if (code != STATUS_OK)

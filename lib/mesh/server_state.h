@@ -53,6 +53,9 @@ struct mesh_server {
     struct mesh_mailbox mailbox;
     atomic_bool stopping, ready;
     struct call_post drain_post;
+    struct mesh_interceptors interceptors;
+    _Atomic float load; /* as the service says; 0: it does not */
+    atomic_uint n_busy; /* n_calls, for other threads */
 
     /* Fixed once started. */
     struct offered *services; /* (n_services) */
@@ -76,7 +79,7 @@ struct mesh_server {
     uint32_t n_listed;           /* of them, those of sessions that stand */
     size_t queued_bytes;
     bool draining;
-    struct metric *late_frames, *running;
+    struct metric *late_frames, *running, *deaf;
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
