@@ -7,6 +7,7 @@
 #include "broker/broker.h"
 #include "mesh/harness.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -162,24 +164,36 @@ struct stack {
 /* Ask as a container's health check does, which prints what it hears: seldom. */
 static void wait_for_readiness(const struct stack *stack, bool ready)
 {
-    int tries = 200;
+    int tries = 400; /* on a busy machine */
 
     while ((probe_ready(stack->admin) == 0) != ready && tries-- > 0)
         rig_sleep_ms(50);
     assert_true(tries > 0);
 }
 
+/* One that nobody listens on: the system names it, and gives others first for a while. */
+static int free_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t size = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &size), 0);
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
 static void start_stack(struct stack *stack, const char *grace_flag)
 {
-    static int serial;
     const char *const endpoints[] = {"tcp://127.0.0.1:*", NULL};
     struct broker_options at = {.front = endpoints, .back = endpoints};
     struct mesh_channel_options to = {0};
     const char *flags[] = {stack->broker_flag, stack->admin_flag, grace_flag, NULL};
 
     assert_int_equal(broker_start(&at, &stack->broker), 0);
-    snprintf(stack->admin, sizeof(stack->admin), "127.0.0.1:%d",
-             20000 + ((int)getpid() * 10 + serial++) % 20000);
+    snprintf(stack->admin, sizeof(stack->admin), "127.0.0.1:%d", free_port());
     snprintf(stack->admin_flag, sizeof(stack->admin_flag), "--admin=%s", stack->admin);
     snprintf(stack->broker_flag, sizeof(stack->broker_flag), "--broker=%s",
              broker_back_endpoint(stack->broker, 0));
