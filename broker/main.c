@@ -1,6 +1,7 @@
 #include "base/admin.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/observe.h"
 #include "base/probe.h"
 #include "broker/access.h"
 #include "broker/broker.h"
@@ -18,7 +19,8 @@
 static struct {
     struct config_list front, back;
     int64_t queue_limit, queue_bytes, max_message_bytes, heartbeat_ms, grace_s;
-    const char *tenant_weights, *admin, *probe, *log_level, *log_format;
+    const char *tenant_weights;
+    struct observe_flags observe;
     struct access_flags access;
 } config = {
     .front = {.count = 1, .items = {"tcp://127.0.0.1:5601"}},
@@ -28,8 +30,7 @@ static struct {
     .max_message_bytes = 32 << 20,
     .heartbeat_ms = 1000,
     .grace_s = 30,
-    .log_level = "info",
-    .log_format = "auto",
+    .observe = OBSERVE_DEFAULTS,
 };
 
 static const struct config_option OPTIONS[] = {
@@ -52,28 +53,9 @@ static const struct config_option OPTIONS[] = {
      1024, 1 << 30},
     {"grace-s", CONFIG_INT, &config.grace_s, "N", "seconds that running calls get after SIGTERM",
      NULL, 0, 3600},
-    {"", CONFIG_STRING, NULL, NULL, "Observation:", NULL, 0, 0},
-    {"admin", CONFIG_STRING, &config.admin, "HOST:PORT",
-     "serve /metrics, /healthz and /readyz there", NULL, 0, 0},
-    {"probe", CONFIG_STRING, &config.probe, "HOST:PORT",
-     "ask the broker whose --admin this is whether it is ready, and leave", NULL, 0, 0},
-    {"log-level", CONFIG_CHOICE, &config.log_level, NULL, "what to log at least",
-     "debug|info|warn|error", 0, 0},
-    {"log-format", CONFIG_CHOICE, &config.log_format, NULL, "auto: text on a terminal",
-     "auto|text|json", 0, 0},
+    OBSERVE_OPTIONS(config.observe),
     {NULL, 0, NULL, NULL, NULL, NULL, 0, 0},
 };
-
-static void open_log(void)
-{
-    enum log_level level = LOG_INFO;
-    enum log_format format = strcmp(config.log_format, "json") == 0   ? LOG_FORMAT_JSON
-                             : strcmp(config.log_format, "text") == 0 ? LOG_FORMAT_TEXT
-                                                                      : LOG_FORMAT_AUTO;
-
-    log_level_parse(config.log_level, &level);
-    log_init("dragoman-broker", level, format);
-}
 
 /* Blocked from here on, in all threads: main waits for them. */
 static void hold_signals(sigset_t *signals, bool keys)
@@ -119,6 +101,47 @@ static void run(struct broker **broker, const sigset_t *signals)
     broker_stop(broker, config.grace_s * 1000);
 }
 
+static void fill_options(struct broker_options *options, const char **front, const char **back)
+{
+    memcpy(front, config.front.items, config.front.count * sizeof(*front));
+    memcpy(back, config.back.items, config.back.count * sizeof(*back));
+    options->front = front;
+    options->back = back;
+    options->queue_limit = (uint32_t)config.queue_limit;
+    options->queue_bytes = (size_t)config.queue_bytes;
+    options->max_message_bytes = (size_t)config.max_message_bytes;
+    options->heartbeat_ms = (uint32_t)config.heartbeat_ms;
+}
+
+/* @return 0; -errno */
+static int serve(struct broker_options *options)
+{
+    const char *front[CONFIG_LIST_MAX + 1] = {NULL};
+    const char *back[CONFIG_LIST_MAX + 1] = {NULL};
+    struct mesh_security security = {0};
+    struct broker *broker = NULL;
+    sigset_t signals;
+    int secure = access_load(&config.access, true, &security);
+    int err;
+
+    if (secure < 0)
+        return -EINVAL;
+    hold_signals(&signals, secure);
+    raise_descriptors();
+    fill_options(options, front, back);
+    options->security = secure ? &security : NULL;
+    err = broker_start(options, &broker);
+    if (err == 0) {
+        admin_set_unready(NULL);
+        run(&broker, &signals);
+    }
+    broker_stop(&broker, 0);
+    mesh_security_wipe(&security);
+    if (err == 0)
+        log_info("stopped");
+    return err;
+}
+
 int main(int argc, char **argv)
 {
     const struct config_option *const tables[] = {OPTIONS, NULL};
@@ -128,22 +151,16 @@ int main(int argc, char **argv)
         .tables = tables,
     };
     struct broker_options options = {0};
-    const char *front[CONFIG_LIST_MAX + 1] = {NULL};
-    const char *back[CONFIG_LIST_MAX + 1] = {NULL};
     struct queue_weight *weights = NULL;
-    struct broker *broker = NULL;
-    struct mesh_security security = {0};
     struct admin *admin = NULL;
-    sigset_t signals;
-    int secure;
     int operand;
     int status;
     int err;
 
     if (config_parse(&spec, argc, argv, &operand, &status) != 0)
         return status;
-    if (config.probe)
-        return probe_ready(config.probe);
+    if (config.observe.probe[0])
+        return probe_ready(config.observe.probe);
     err = weights_parse(config.tenant_weights, &weights, &options.n_weights);
     if (err < 0) {
         fprintf(
@@ -153,34 +170,12 @@ int main(int argc, char **argv)
             config.tenant_weights, QUEUE_WEIGHT_MAX);
         return EXIT_USAGE;
     }
-    open_log();
-    secure = access_load(&config.access, true, &security);
-    if (secure < 0) {
-        free(weights);
-        return EXIT_USAGE;
-    }
-    hold_signals(&signals, secure);
-    raise_descriptors();
-    memcpy(front, config.front.items, config.front.count * sizeof(*front));
-    memcpy(back, config.back.items, config.back.count * sizeof(*back));
     options.weights = weights;
-    options.front = front;
-    options.back = back;
-    options.queue_limit = (uint32_t)config.queue_limit;
-    options.queue_bytes = (size_t)config.queue_bytes;
-    options.max_message_bytes = (size_t)config.max_message_bytes;
-    options.heartbeat_ms = (uint32_t)config.heartbeat_ms;
-    options.security = secure ? &security : NULL;
-    err = broker_start(&options, &broker);
-    if (err == 0 && config.admin && (err = admin_start(config.admin, &admin)) < 0)
-        log_error("cannot serve --admin '%s': %s", config.admin, strerror(-err));
+    admin_set_unready("starting");
+    err = observe_start(&config.observe, "dragoman-broker", &admin);
     if (err == 0)
-        run(&broker, &signals);
-    broker_stop(&broker, 0);
-    mesh_security_wipe(&security);
-    admin_stop(&admin);
+        err = serve(&options);
+    observe_stop(&admin);
     free(weights);
-    if (err == 0)
-        log_info("stopped");
     return err == 0 ? EXIT_SUCCESS : err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
 }

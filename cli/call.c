@@ -61,7 +61,18 @@ static void print_no_broker(const char *broker, const char *trouble)
                 broker);
 }
 
-/* @return 0; 1 after a message */
+/* @return the exit status, after a message */
+static int bad_broker(const char *broker, int err)
+{
+    if (err != -EINVAL)
+        return client_fail("cannot connect to '%s': %s", broker, strerror(-err));
+    fprintf(stderr,
+            "dragoman call: --broker: '%s' is not allowed: give tcp://HOST:PORT or ipc://PATH\n",
+            broker);
+    return 2;
+}
+
+/* @return 0; the exit status after a message */
 static int connect_to_broker(struct caller *caller)
 {
     const struct call_flags *flags = caller->flags;
@@ -71,7 +82,7 @@ static int connect_to_broker(struct caller *caller)
     int err = mesh_channel_create(&options, &caller->channel);
 
     if (err < 0)
-        return client_fail("cannot use '%s' (--broker): %s", flags->broker, strerror(-err));
+        return bad_broker(flags->broker, err);
     caller->end_ms = clock_now_ms() + patience_ms(flags);
     while (!mesh_channel_connected(caller->channel)) {
         const char *trouble = mesh_channel_trouble(caller->channel);

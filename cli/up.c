@@ -2,10 +2,13 @@
 #include "base/model_folder.h"
 
 #include "asr/service.h"
+#include "base/admin.h"
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/cpu.h"
 #include "base/log.h"
+#include "base/observe.h"
+#include "base/probe.h"
 #include "broker/access.h"
 #include "broker/broker.h"
 #include "gateway/gateway.h"
@@ -30,7 +33,8 @@
 #define ESPEAK "espeak" /* a voice engine that needs no model of ours */
 
 struct up_flags {
-    const char *listen, *models, *catalogue, *broker_front, *log_level;
+    const char *listen, *models, *catalogue, *broker_front;
+    struct observe_flags observe;
     struct config_list asr, translate, tts;
     int64_t threads, grace_s;
     struct access_flags access;
@@ -190,7 +194,7 @@ static int up_broker(struct up *up)
     };
     int err = broker_start(&options, &up->broker);
 
-    if (err < 0)
+    if (err < 0 && err != -EINVAL) /* that one is said */
         log_error("cannot start the broker%s%s: %s", front[1] ? " at " : "",
                   front[1] ? front[1] : "", strerror(-err));
     return err;
@@ -205,6 +209,8 @@ static int up_gateway(struct up *up)
     if (err == -EADDRINUSE)
         log_error("cannot listen on %s: something else does; choose another with --listen",
                   up->flags.listen);
+    else if (err == -EINVAL)
+        log_error("--listen: '%s' is not allowed: give HOST:PORT", up->flags.listen);
     else if (err < 0)
         log_error("cannot listen on %s: %s", up->flags.listen, strerror(-err));
     return err;
@@ -279,23 +285,30 @@ static void print_missing(const struct up *up)
 static int up_serve(struct up *up)
 {
     sigset_t stop;
-    int number;
+    int number, err;
 
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
     pthread_sigmask(SIG_BLOCK, &stop, NULL);
     signal(SIGPIPE, SIG_IGN);
-    if (up_choose_all(up) < 0 || up_broker(up) < 0 || up_gateway(up) < 0 || up_load(up) < 0)
+    err = up_broker(up);
+    if (err == 0)
+        err = up_gateway(up);
+    if (err < 0)
+        return err == -EINVAL ? 2 : 1;
+    if (up_choose_all(up) < 0 || up_load(up) < 0)
         return 1;
     number = up_wait_ready(up, &stop);
     if (number == 0) {
+        admin_set_unready(NULL);
         print_ready(up);
         print_missing(up);
         sigwait(&stop, &number);
     }
     log_info("%s: draining, at most %lld s; again stops at once", strsignal(number),
              (long long)up->flags.grace_s);
+    admin_set_unready("draining");
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
     pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
@@ -332,7 +345,7 @@ int up_run(int argc, char **argv)
                               .models = "",
                               .catalogue = "",
                               .broker_front = "",
-                              .log_level = "warn",
+                              .observe = OBSERVE_DEFAULTS,
                               .grace_s = 10},
                     .begun_ms = clock_now_ms()};
     const struct config_option table[] = {
@@ -355,8 +368,7 @@ int up_run(int argc, char **argv)
         ACCESS_CALLER_OPTIONS(up.flags.access),
         {"grace-s", CONFIG_INT, &up.flags.grace_s, "S",
          "how long running calls may take at the end", NULL, 0, 3600},
-        {"log-level", CONFIG_CHOICE, &up.flags.log_level, "LEVEL", "the least that is logged",
-         "debug|info|warn|error", 0, 0},
+        OBSERVE_OPTIONS(up.flags.observe),
         {.name = NULL},
     };
     const struct config_option *const tables[] = {table, NULL};
@@ -364,16 +376,24 @@ int up_run(int argc, char **argv)
                                      .summary =
                                          "Runs everything in one process: HTTP, broker and models.",
                                      .tables = tables};
-    enum log_level level = LOG_WARN;
-    int first, status;
+    struct admin *admin = NULL;
+    int first, status, err;
 
+    up.flags.observe.log_level = "warn"; /* a terminal is for the line that says where it listens */
     if (config_parse(&spec, argc, argv, &first, &status))
         return status;
-    log_level_parse(up.flags.log_level, &level);
-    log_init("dragoman", level, LOG_FORMAT_AUTO);
-    if (access_load(&up.flags.access, false, &up.security) < 0)
-        return 2;
-    status = up_open(&up) < 0 ? 1 : up_serve(&up);
-    up_down(&up, up.flags.grace_s * 1000);
+    if (up.flags.observe.probe[0])
+        return probe_ready(up.flags.observe.probe);
+    admin_set_unready("loading");
+    err = observe_start(&up.flags.observe, "dragoman", &admin);
+    if (err < 0)
+        return err == -EINVAL ? 2 : 1;
+    if (access_load(&up.flags.access, false, &up.security) < 0) {
+        status = 2;
+    } else {
+        status = up_open(&up) < 0 ? 1 : up_serve(&up);
+        up_down(&up, up.flags.grace_s * 1000);
+    }
+    observe_stop(&admin);
     return status;
 }

@@ -123,6 +123,11 @@ int gateway_port(const struct gateway *gateway)
     return http_server_port(gateway->server);
 }
 
+bool gateway_ready(const struct gateway *gateway)
+{
+    return api_is_ready(&gateway->api);
+}
+
 void gateway_stop(struct gateway **gateway, int64_t grace_ms)
 {
     if (!*gateway)

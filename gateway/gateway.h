@@ -8,6 +8,7 @@
 #ifndef GATEWAY_GATEWAY_H
 #define GATEWAY_GATEWAY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,8 @@ int gateway_start(const struct gateway_options *options, struct gateway **out);
 
 /** The port it listens on. */
 int gateway_port(const struct gateway *gateway);
+/** Whether every stage of the chain has a worker: what /readyz answers. */
+bool gateway_ready(const struct gateway *gateway);
 
 /** Take no new requests, wait for running ones at most grace_ms, cancel the rest, stop. */
 void gateway_stop(struct gateway **gateway, int64_t grace_ms);

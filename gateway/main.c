@@ -1,5 +1,7 @@
+#include "base/admin.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/observe.h"
 #include "base/probe.h"
 #include "gateway/gateway.h"
 #include "mesh/security.h"
@@ -9,11 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define KEYS_MAX 64
+#define EXIT_USAGE 2
 
 static struct {
-    const char *listen, *broker, *cors_origin, *api_key_file, *probe, *log_level, *log_format;
+    const char *listen, *broker, *cors_origin, *api_key_file;
+    struct observe_flags observe;
     struct mesh_key_flags keys;
     struct config_list api_keys;
     int64_t max_upload_mb, max_buffered_mb, max_text_bytes, max_audio_s;
@@ -32,8 +37,7 @@ static struct {
     .request_timeout_s = 1800,
     .idle_timeout_s = 60,
     .grace_s = 30,
-    .log_level = "info",
-    .log_format = "auto",
+    .observe = OBSERVE_DEFAULTS,
 };
 
 static const struct config_option OPTIONS[] = {
@@ -68,25 +72,9 @@ static const struct config_option OPTIONS[] = {
      "how long a client may neither send nor take", NULL, 1, 3600},
     {"grace-s", CONFIG_INT, &config.grace_s, "N", "seconds that running requests get after SIGTERM",
      NULL, 0, 3600},
-    {"", CONFIG_STRING, NULL, NULL, "Observation:", NULL, 0, 0},
-    {"probe", CONFIG_STRING, &config.probe, "HOST:PORT",
-     "ask a running gateway whether it is ready, and exit with 0 or 1", NULL, 0, 0},
-    {"log-level", CONFIG_CHOICE, &config.log_level, NULL, "what to log at least",
-     "debug|info|warn|error", 0, 0},
-    {"log-format", CONFIG_CHOICE, &config.log_format, NULL, "auto: text on a terminal",
-     "auto|text|json", 0, 0},
+    OBSERVE_OPTIONS(config.observe),
     {NULL, 0, NULL, NULL, NULL, NULL, 0, 0},
 };
-
-static void open_log(void)
-{
-    enum log_level level = LOG_INFO;
-    enum log_format format = LOG_FORMAT_AUTO;
-
-    log_level_parse(config.log_level, &level);
-    log_format_parse(config.log_format, &format);
-    log_init("dragoman-gateway", level, format);
-}
 
 /* Blocked from here on, in all threads: main waits for them. */
 static void hold_signals(sigset_t *signals)
@@ -160,6 +148,63 @@ static void explain(int err)
                   err == -EADDRINUSE ? ": stop what uses it, or choose another with --listen" : "");
 }
 
+/* Until a signal: keep the admin port's /readyz as true as the gateway's own. @return its number */
+static int wait_for_signal(const struct gateway *gateway, const sigset_t *signals)
+{
+    const struct timespec pause = {.tv_nsec = 200000000};
+    int number;
+
+    do {
+        admin_set_unready(gateway_ready(gateway) ? NULL : "not every service has a worker");
+        number = sigtimedwait(signals, NULL, &pause);
+    } while (number < 0);
+    return number;
+}
+
+/* @return the exit status */
+static int serve(struct gateway_options *options, const sigset_t *signals)
+{
+    struct gateway *gateway = NULL;
+    int number;
+    int err = gateway_start(options, &gateway);
+
+    if (err < 0) {
+        explain(err);
+        return err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
+    }
+    log_info("listening on %s (port %d), broker at %s", config.listen, gateway_port(gateway),
+             config.broker);
+    number = wait_for_signal(gateway, signals);
+    log_info("%s: no new requests, %lld s for those that run", strsignal(number),
+             (long long)config.grace_s);
+    admin_set_unready("draining");
+    pthread_sigmask(SIG_UNBLOCK, signals, NULL); /* a second one ends the process at once */
+    gateway_stop(&gateway, config.grace_s * 1000);
+    return EXIT_SUCCESS;
+}
+
+static int run(void)
+{
+    const char *keys[KEYS_MAX + 1] = {NULL};
+    char *key_text = NULL;
+    struct gateway_options options;
+    struct mesh_security security = {0};
+    sigset_t signals;
+    int status = EXIT_FAILURE;
+    int secure;
+
+    hold_signals(&signals);
+    if (collect_keys(&key_text, keys) == 0) {
+        secure = mesh_security_load(&config.keys, &security);
+        fill_options(&options, keys);
+        options.security = secure > 0 ? &security : NULL;
+        status = secure < 0 ? EXIT_USAGE : serve(&options, &signals);
+    }
+    free(key_text);
+    mesh_security_wipe(&security);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     const struct config_option *const tables[] = {OPTIONS, NULL};
@@ -168,40 +213,16 @@ int main(int argc, char **argv)
         .summary = "Serve speech, translation and voices over HTTP.",
         .tables = tables,
     };
-    const char *keys[KEYS_MAX + 1] = {NULL};
-    char *key_text = NULL;
-    struct gateway_options options;
-    struct gateway *gateway = NULL;
-    struct mesh_security security = {0};
-    sigset_t signals;
-    int operand, status, secure, number = 0, err;
+    struct admin *admin = NULL;
+    int operand, status, err;
 
     if (config_parse(&spec, argc, argv, &operand, &status) != 0)
         return status;
-    if (config.probe)
-        return probe_ready(config.probe);
-    open_log();
-    hold_signals(&signals);
-    if (collect_keys(&key_text, keys) < 0)
-        return EXIT_FAILURE;
-    secure = mesh_security_load(&config.keys, &security);
-    if (secure < 0)
-        return 2;
-    fill_options(&options, keys);
-    options.security = secure ? &security : NULL;
-    err = gateway_start(&options, &gateway);
-    free(key_text);
-    if (err < 0) {
-        explain(err);
-        return err == -EINVAL ? 2 : EXIT_FAILURE;
-    }
-    log_info("listening on %s (port %d), broker at %s", config.listen, gateway_port(gateway),
-             config.broker);
-    sigwait(&signals, &number);
-    log_info("%s: no new requests, %lld s for those that run", strsignal(number),
-             (long long)config.grace_s);
-    pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* a second one ends the process at once */
-    gateway_stop(&gateway, config.grace_s * 1000);
-    mesh_security_wipe(&security);
-    return EXIT_SUCCESS;
+    if (config.observe.probe[0])
+        return probe_ready(config.observe.probe);
+    admin_set_unready("starting");
+    err = observe_start(&config.observe, "dragoman-gateway", &admin);
+    status = err == 0 ? run() : err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
+    observe_stop(&admin);
+    return status;
 }

@@ -23,6 +23,16 @@ static int count_workers(const struct directory_view *view, const char *service)
     return n;
 }
 
+bool api_is_ready(const struct api *api)
+{
+    const struct directory_view *view = directory_acquire(api->directory);
+    bool ready = count_workers(view, SERVICE_ASR) && count_workers(view, SERVICE_TRANSLATE) &&
+                 count_workers(view, SERVICE_TTS);
+
+    directory_release(&view);
+    return ready;
+}
+
 void api_readyz(struct http_exchange *exchange, void *context)
 {
     const struct api *api = context;

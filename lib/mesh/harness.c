@@ -2,7 +2,9 @@
 
 #include "base/admin.h"
 #include "base/log.h"
+#include "base/observe.h"
 #include "base/probe.h"
+#include "mesh/endpoints.h"
 #include "mesh/security.h"
 
 #include <errno.h>
@@ -95,7 +97,8 @@ void mesh_harness_stop(struct mesh_harness **harness, int64_t grace_ms)
 
 /* What every service process can be told. */
 struct harness_flags {
-    const char *broker, *name, *admin, *probe, *log_level, *log_format;
+    const char *broker, *name;
+    struct observe_flags observe;
     int64_t capacity, grace_s, max_message_bytes;
     struct mesh_key_flags keys;
 };
@@ -190,16 +193,8 @@ static int harness_run(const struct mesh_harness_service *service,
         .security = security,
     };
     struct mesh_harness *harness = NULL;
-    struct admin *admin = NULL;
-    int err = 0;
+    int err = harness_create(service, NULL, &options, &harness);
 
-    admin_set_unready("loading");
-    if (flags->admin[0])
-        err = admin_start(flags->admin, &admin);
-    if (err < 0)
-        log_error("cannot listen on '%s' (--admin): %s", flags->admin, strerror(-err));
-    else
-        err = harness_create(service, NULL, &options, &harness);
     if (err == 0) {
         int number = serve(harness, flags, stop);
 
@@ -208,8 +203,22 @@ static int harness_run(const struct mesh_harness_service *service,
         harness_destroy(&harness);
         log_info("stopped");
     }
-    admin_stop(&admin);
     return err < 0 ? 1 : 0;
+}
+
+/* @return whether the broker may be there; else said why not */
+static bool broker_is_allowed(const char *broker)
+{
+    struct mesh_endpoints endpoints;
+    int err = mesh_endpoints_parse(broker, NULL, &endpoints);
+
+    if (err < 0)
+        log_error("--broker: '%s' is not allowed: give tcp://HOST:PORT or ipc://PATH, or several "
+                  "with commas between them",
+                  broker);
+    else
+        mesh_endpoints_fini(&endpoints);
+    return err == 0;
 }
 
 int mesh_harness_main(const struct mesh_harness_service *service, int argc, char **argv)
@@ -217,10 +226,7 @@ int mesh_harness_main(const struct mesh_harness_service *service, int argc, char
     struct harness_flags flags = {
         .broker = "tcp://127.0.0.1:5602",
         .name = service->name,
-        .admin = "",
-        .probe = "",
-        .log_level = "info",
-        .log_format = "auto",
+        .observe = OBSERVE_DEFAULTS,
         .capacity = service->default_capacity ? service->default_capacity : 1,
         .grace_s = 30,
         .max_message_bytes = 32 << 20,
@@ -236,38 +242,31 @@ int mesh_harness_main(const struct mesh_harness_service *service, int argc, char
          "largest message taken or sent", NULL, 4096, 1 << 30},
         {"grace-s", CONFIG_INT, &flags.grace_s, "S", "how long running calls may take on SIGTERM",
          NULL, 0, 3600},
-        {"admin", CONFIG_STRING, &flags.admin, "HOST:PORT",
-         "serve /metrics, /healthz and /readyz there; empty: nowhere", NULL, 0, 0},
-        {"probe", CONFIG_STRING, &flags.probe, "HOST:PORT",
-         "ask the process with that --admin whether it is ready, and exit with 0 or 1", NULL, 0, 0},
-        {"log-level", CONFIG_CHOICE, &flags.log_level, "LEVEL", "the least that is logged",
-         "debug|info|warn|error", 0, 0},
-        {"log-format", CONFIG_CHOICE, &flags.log_format, "FORMAT",
-         "auto: text on a terminal, json otherwise", "auto|text|json", 0, 0},
+        OBSERVE_OPTIONS(flags.observe),
         {.name = NULL},
     };
     const struct config_option *const tables[] = {service->options ? service->options : common,
                                                   service->options ? common : NULL, NULL};
     const struct config_spec spec = {
         .program = service->program, .summary = service->summary, .tables = tables};
-    enum log_level level = LOG_INFO;
-    enum log_format format = LOG_FORMAT_AUTO;
     struct mesh_security security = {0};
+    struct admin *admin = NULL;
     sigset_t stop;
-    int first, exit_status, secure;
+    int first, exit_status, secure, err;
 
     if (config_parse(&spec, argc, argv, &first, &exit_status))
         return exit_status;
-    if (flags.probe[0])
-        return probe_ready(flags.probe);
-    log_level_parse(flags.log_level, &level); /* both checked against their choices */
-    log_format_parse(flags.log_format, &format);
-    log_init(flags.name, level, format);
-    secure = mesh_security_load(&flags.keys, &security);
-    if (secure < 0)
-        return EXIT_USAGE;
+    if (flags.observe.probe[0])
+        return probe_ready(flags.observe.probe);
+    admin_set_unready("loading");
     signals_block(&stop);
-    exit_status = harness_run(service, &flags, secure ? &security : NULL, &stop);
+    err = observe_start(&flags.observe, flags.name, &admin);
+    if (err < 0)
+        return err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
+    secure = broker_is_allowed(flags.broker) ? mesh_security_load(&flags.keys, &security) : -EINVAL;
+    exit_status =
+        secure < 0 ? EXIT_USAGE : harness_run(service, &flags, secure ? &security : NULL, &stop);
     mesh_security_wipe(&security);
+    observe_stop(&admin);
     return exit_status;
 }

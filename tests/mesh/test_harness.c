@@ -150,8 +150,8 @@ static void exit_statuses(void **state)
     assert_int_equal(run("--no-such-flag"), 2);
     assert_int_equal(run("--capacity=0"), 2);
     assert_int_equal(run("--broken"), 1);
-    assert_int_equal(run("--broker=nowhere"), 1);
-    assert_int_equal(run("--admin=nonsense"), 1);
+    assert_int_equal(run("--broker=nowhere"), 2);
+    assert_int_equal(run("--admin=nonsense"), 2);
 }
 
 struct stack {
