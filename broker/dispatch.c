@@ -1,5 +1,6 @@
 #include "broker/state.h"
 #include "broker/stats.h"
+#include "broker/traces.h"
 
 #include <string.h>
 
@@ -133,6 +134,7 @@ static void dispatch(struct broker_core *core, struct call *call, struct worker 
     call->service->n_started++;
     core->levels_stale = true;
     stats_started(call->service->metrics, now_ns - call->arrived_ns);
+    traces_queued(&message->message, call->service->name, session->name, call->arrived_ns);
     keep_open(core, call, message);
     core_pass(core, message, session, &call->header);
 }

@@ -40,6 +40,8 @@ bool mesh_labels_match(Dragoman__Mesh__V1__Label *const *wanted, size_t n_wanted
  * @return 1: its span is the call's parent; 0: it names the trace alone; -EINVAL
  */
 int mesh_traceparent_make(const char *trace, uint8_t out[MESH_TRACEPARENT_BYTES]);
+/** Where it stands in a packed Meta of OPEN; NULL: nowhere. */
+const uint8_t *mesh_traceparent_find(const uint8_t *packed, size_t size);
 /** Put another one into a Meta that is packed already and has one. @return 0; -ENOENT */
 int mesh_traceparent_replace(uint8_t *packed, size_t size,
                              const uint8_t traceparent[MESH_TRACEPARENT_BYTES]);

@@ -361,8 +361,7 @@ static size_t read_varint(const uint8_t *at, size_t left, uint64_t *value)
 }
 
 /* All fields of what a caller sends are of the wire type with a length. */
-int mesh_traceparent_replace(uint8_t *packed, size_t size,
-                             const uint8_t traceparent[MESH_TRACEPARENT_BYTES])
+const uint8_t *mesh_traceparent_find(const uint8_t *packed, size_t size)
 {
     size_t at = 0;
 
@@ -373,12 +372,21 @@ int mesh_traceparent_replace(uint8_t *packed, size_t size,
 
         at += n;
         if (n == 0 || (tag & 7) != 2 || length > size - at)
-            return -ENOENT;
-        if (tag == TAG_TRACEPARENT && length == MESH_TRACEPARENT_BYTES) {
-            memcpy(packed + at, traceparent, MESH_TRACEPARENT_BYTES);
-            return 0;
-        }
+            return NULL;
+        if (tag == TAG_TRACEPARENT && length == MESH_TRACEPARENT_BYTES)
+            return packed + at;
         at += (size_t)length;
     }
-    return -ENOENT;
+    return NULL;
+}
+
+int mesh_traceparent_replace(uint8_t *packed, size_t size,
+                             const uint8_t traceparent[MESH_TRACEPARENT_BYTES])
+{
+    const uint8_t *at = mesh_traceparent_find(packed, size);
+
+    if (!at)
+        return -ENOENT;
+    memcpy(packed + (at - packed), traceparent, MESH_TRACEPARENT_BYTES);
+    return 0;
 }
