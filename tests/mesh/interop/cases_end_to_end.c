@@ -102,7 +102,7 @@ static void cancel_in_a_vacuum(void **state)
     mesh_channel_destroy(&channel);
 }
 
-/* The handler learns why: here that time is over, and what it says then is not what the caller gets. */
+/* The handler is told that time is over. What it says then the caller gets only if it still listens. */
 static void cancel_with_status(void **state)
 {
     struct world *world = *state;
@@ -116,7 +116,7 @@ static void cancel_with_status(void **state)
     request.response_status = &wanted;
     request.until_cancelled = true;
     status = unary(world->channel, &request, &options, NULL);
-    assert_int_equal(status.code, STATUS_DEADLINE_EXCEEDED);
+    assert_true(status.code == STATUS_DEADLINE_EXCEEDED || status.code == STATUS_DATA_LOSS);
     rig_wait(world->workers[0].cancelled == 1);
 }
 

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Real processes, broken on purpose under load; then the checker reads what all of them wrote down."""
+import os
+import random
+import signal
+import subprocess
+import time
+import unittest
+
+import history
+from world import SANITIZED, World, cpu_seconds, descriptors, rss_bytes, until
+
+MIB = 1 << 20
+EVERYTHING = "once,again,converse,pour,cancel,hasty"
+FAILS = {"OK", "UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED"}  # when something dies
+
+
+class Faults(unittest.TestCase):
+    def check(self, world, *more, least_ok=0.2, allowed=FAILS):
+        """The invariants; and that most calls were served, so that they mean something."""
+        world.quiesced()
+        checked = world.history()
+        found = [*checked.always(), *checked.allowed(allowed), *checked.ends_after_faults(world.faults)]
+        for rule in more:
+            found += list(rule(checked))
+        self.assertEqual(found[:20], [], f"{len(found)} findings in {world.folder}")
+        statuses = checked.statuses()
+        total = sum(statuses.values())
+        print(f"{self.id().rsplit('.', 1)[1]}: {total} calls, {dict(statuses)}", flush=True)
+        self.assertGreater(total, 20)
+        self.assertGreater(statuses["OK"], least_ok * total)
+        return checked
+
+    # ---- workers -----------------------------------------------------------------------------
+
+    def test_worker_killed(self):
+        """kill -9, mid-stream, four times."""
+        with World() as world:
+            world.broker()
+            workers = [world.worker() for _ in range(3)]
+            clients = [world.client(f"--mix={EVERYTHING}", "--threads=8", "--seconds=5") for _ in range(2)]
+            for i in range(4):
+                time.sleep(0.8)
+                world.kill(workers[i % 3])
+                workers[i % 3] = world.worker(ready=False)
+            world.wait(clients)
+            self.check(world, least_ok=0.4)
+
+    def test_worker_stopped_for_a_second(self):
+        """SIGSTOP for less than three heartbeats: nothing is lost."""
+        with World() as world:
+            world.broker()
+            worker = world.worker()
+            client = world.client("--mix=once,converse,pour", "--threads=4", "--seconds=3")
+            time.sleep(0.7)
+            world.stop(worker, 1.0)
+            world.wait([client])
+            self.check(world, least_ok=0.99, allowed={"OK"})
+
+    def test_worker_stopped_for_long(self):
+        """SIGSTOP for more: its calls end, its late answers reach nobody, and it comes back."""
+        seconds = 10 if os.environ.get("DRAGOMAN_FAULTS_LONG") else 5
+        with World() as world:
+            broker = world.broker()
+            worker, other = world.worker(), world.worker()
+            clients = [world.client("--mix=once,again,converse,pour", "--threads=8", f"--seconds={seconds + 3}")]
+            time.sleep(0.7)
+            world.stop(worker, seconds)
+            until(lambda: broker.workers() == 2, "the stopped worker is back")
+            world.wait(clients)
+            checked = self.check(world)
+            late = [call for call in checked.invoked().values() if call.status == "UNAVAILABLE"]
+            self.assertTrue(late, "nobody noticed")
+            world.drain(other)
+
+    def test_rolling_restart(self):
+        """Each worker is replaced under load: nothing is lost (I11)."""
+        with World() as world:
+            world.broker()
+            workers = [world.worker() for _ in range(3)]
+            clients = [world.client("--mix=once,again,converse,pour", "--threads=6", "--seconds=6")
+                       for _ in range(2)]
+            for i in range(6):
+                time.sleep(0.5)
+                new = world.worker()
+                world.drain(workers[i % 3])
+                workers[i % 3] = new
+            world.wait(clients)
+            self.check(world, history.History.nothing_lost, least_ok=0.999)
+
+    def test_client_killed(self):
+        """kill -9 of a caller: its calls are cancelled, their slots come back."""
+        with World() as world:
+            broker = world.broker()
+            world.worker("--capacity=8")
+            stayer = world.client("--mix=once", "--threads=2", "--seconds=3")
+            goer = world.client("--mix=pour", "--threads=6", "--seconds=60", "--work-ms=500", "--count=100",
+                                "--deadline-ms=0")
+            until(lambda: (broker.metric("dragoman_broker_running") or 0) >= 6, "its calls run")
+            world.kill(goer)
+            until(lambda: (broker.metric("dragoman_broker_running") or 0) <= 2, "its calls are over", 3)
+            os.remove(world.journal(goer.name))  # what the dead were about to write
+            world.wait([stayer])
+            world.quiesced()
+            checked = world.history()
+            self.assertEqual([finding for finding in checked.always() if not finding.startswith("I3")], [])
+            self.assertEqual(set(checked.statuses()), {"OK"})
+
+    # ---- brokers -----------------------------------------------------------------------------
+
+    def test_broker_killed_and_restarted(self):
+        with World() as world:
+            broker = world.broker()
+            world.worker()
+            world.worker()
+            clients = [world.client(f"--mix={EVERYTHING}", "--threads=8", "--seconds=6") for _ in range(2)]
+            for _ in range(3):
+                time.sleep(1.0)
+                world.kill(broker.process)
+                time.sleep(0.2)
+                broker.start()
+                until(lambda: broker.workers() == 2, "both workers are back", 3)
+            world.wait(clients)
+            # While there is no broker a call fails at once, and a loop makes many of them.
+            self.check(world, least_ok=0.05, allowed=FAILS | {"UNIMPLEMENTED"})
+
+    def test_one_of_two_brokers_killed(self):
+        """Calls that may be repeated all succeed; the workers' capacity holds over both brokers."""
+        with World() as world:
+            first, _ = world.broker(), world.broker()
+            for _ in range(2):
+                world.worker()
+            clients = [world.client("--mix=once,again,converse", "--threads=8", "--seconds=6") for _ in range(2)]
+            for _ in range(2):
+                time.sleep(1.2)
+                world.kill(first.process)
+                time.sleep(0.6)
+                first.start()
+            world.wait(clients)
+            checked = self.check(world, least_ok=0.8)
+            lost = [call for call in checked.invoked().values()
+                    if call.invoke.again == "1" and call.status != "OK"]
+            self.assertEqual([f"{call.invoke.call} {call.status}" for call in lost], [])
+
+    def test_broker_stopped(self):
+        """SIGSTOP: callers end by their own deadlines, nothing runs twice when it goes on."""
+        with World() as world:
+            broker = world.broker()
+            world.worker()
+            client = world.client("--mix=once,again", "--threads=8", "--seconds=5", "--deadline-ms=1000")
+            time.sleep(1.0)
+            world.stop(broker.process, 2.0)
+            until(lambda: broker.workers() == 1, "the worker is there")
+            world.wait([client])
+            checked = self.check(world)
+            self.assertGreater(checked.count("DEADLINE_EXCEEDED"), 0)
+
+    # ---- connections -------------------------------------------------------------------------
+
+    def cut_off(self, how, again, times, apart_s, to_workers):
+        with World() as world:
+            broker = world.broker()
+            port, tell = world.proxy(broker.back if to_workers else broker.front)
+            to = f"tcp://127.0.0.1:{port}"
+            world.worker(to=to if to_workers else None)
+            world.worker()
+            client = world.client(f"--mix={EVERYTHING}", "--threads=8", f"--seconds={int(times * apart_s) + 3}",
+                                  "--deadline-ms=6000", to=None if to_workers else to)
+            for _ in range(times):
+                time.sleep(1.0)
+                tell(how)
+                time.sleep(apart_s - 1)
+                tell(again)
+            world.wait([client])
+            until(lambda: broker.workers() == 2, "both workers are there")
+            self.check(world)
+
+    def test_caller_cut(self):
+        self.cut_off("cut", "pass", 3, 1.5, False)
+
+    def test_worker_cut(self):
+        self.cut_off("cut", "pass", 3, 1.5, True)
+
+    def test_caller_in_a_black_hole(self):
+        """No byte comes or goes, and no connection ends: only heartbeats can tell."""
+        self.cut_off("hole", "pass", 1, 6, False)
+
+    def test_worker_in_a_black_hole(self):
+        self.cut_off("hole", "pass", 1, 6, True)
+
+    # ---- load --------------------------------------------------------------------------------
+
+    def test_slow_reader(self):
+        """Its writer waits for credit (I10), nobody else does, and nothing is kept for it (I7)."""
+        with World() as world:
+            broker = world.broker()
+            worker = world.worker("--sent", "--capacity=8")
+            before = rss_bytes(broker.process.pid)
+            slow = world.client("--mix=pour", "--threads=2", "--calls=2", "--count=800", "--bytes=20000",
+                                "--read-ms=2", "--deadline-ms=60000", "--seconds=1")
+            others = world.client("--mix=once", "--threads=2", "--seconds=2", "--work-ms=1")
+            world.wait([slow, others])
+            checked = self.check(world, least_ok=0.999)
+            self.assertGreater(len([call for call in checked.invoked().values() if len(call.took) == 800]), 1)
+            self.assertLess(rss_bytes(broker.process.pid) - before, 24 * MIB * (8 if SANITIZED else 1))
+            world.drain(worker)
+
+    def test_full_queue(self):
+        """More than fits is refused at once; what was taken is served."""
+        with World() as world:
+            world.broker("--queue-limit=16")
+            world.worker("--capacity=2")
+            client = world.client("--mix=once", "--threads=60", "--seconds=3", "--work-ms=20")
+            world.wait([client])
+            checked = self.check(world, least_ok=0.0, allowed={"OK", "RESOURCE_EXHAUSTED"})
+            self.assertGreater(checked.count("RESOURCE_EXHAUSTED"), 10)
+            self.assertGreater(checked.count("OK"), 100)
+            refused = [call for call in checked.invoked().values()
+                       if call.status == "RESOURCE_EXHAUSTED" and call.starts]
+            self.assertEqual(refused, [])
+
+    def test_ten_thousand_abandoned(self):
+        with World() as world:
+            broker = world.broker()
+            worker = world.worker("--capacity=8")
+            world.wait([world.client("--mix=abandon", "--threads=8", "--calls=500", "--seconds=60",
+                                     "--count=50", "--work-ms=1")])
+            world.quiesced()
+            base = {process: (rss_bytes(process.pid), descriptors(process.pid))
+                    for process in (broker.process, worker)}
+            calls = 2000 if SANITIZED else 10000
+            client = world.client("--mix=abandon", "--threads=16", f"--calls={calls}", "--seconds=80",
+                                  "--count=50", "--work-ms=1")
+            world.wait([client])
+            world.quiesced()
+            for process, (rss, fds) in base.items():
+                now = [(rss_bytes(process.pid), descriptors(process.pid))]
+                self.assertEqual(list(history.check_samples(now, (rss, fds), 16 * MIB * (8 if SANITIZED else 1), 6)),
+                                 [])
+            checked = world.history()
+            self.assertEqual(list(checked.always()), [])
+            self.assertEqual(set(checked.statuses()), {"ABANDONED"})
+            world.wait([world.client("--mix=once", "--threads=8", "--calls=50")])
+            self.assertEqual(world.history().count("OK"), 50)
+
+
+if __name__ == "__main__":
+    random.seed(1)
+    unittest.main(verbosity=2)

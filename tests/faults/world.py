@@ -1,0 +1,244 @@
+"""A broker or two, workers and clients as processes, what can be done to them, and what they wrote down."""
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import history
+
+BUILD = os.environ["DRAGOMAN_BUILD"]
+BROKER = os.path.join(BUILD, "broker", "dragoman-broker")
+TOOLS = os.path.join(BUILD, "tests", "faults")
+SANITIZED = os.environ.get("DRAGOMAN_SANITIZE", "") != ""
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def rss_bytes(pid):
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * PAGE
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        words = file.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def until(condition, what, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+
+
+class Broker:
+    def __init__(self, world, name, flags):
+        self.world, self.name, self.flags = world, name, flags
+        self.front, self.back, self.admin = free_port(), free_port(), free_port()
+        self.process = None
+        self.start()
+
+    def start(self, command=()):
+        self.process = self.world.spawn(self.name, [*command, BROKER, f"--front=tcp://127.0.0.1:{self.front}",
+                                                    f"--back=tcp://127.0.0.1:{self.back}",
+                                                    f"--admin=127.0.0.1:{self.admin}", *self.flags])
+        until(self.page, f"{self.name} serves /metrics")
+
+    def page(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.admin), timeout=2) as connection:
+                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                data = b""
+                while chunk := connection.recv(65536):
+                    data += chunk
+                return data.decode()
+        except OSError:
+            return ""
+
+    def metric(self, name, label=""):
+        """The sum of all series of that name whose labels have this text; None: there is none."""
+        found = [float(row.rsplit(" ", 1)[1]) for row in self.page().splitlines()
+                 if row.split("{")[0].split(" ")[0] == name and label in row]
+        return sum(found) if found else None
+
+    def workers(self):
+        return self.metric("dragoman_broker_workers", 'service="dragoman.faults.v1.Ledger"') or 0
+
+
+class World:
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="dragoman-faults-")
+        self.processes = []
+        self.brokers = []
+        self.faults = []  # monotonic ns
+        self.serial = 0
+        self.samples = {}
+        self.sampling = None
+
+    def spawn(self, name, command, **options):
+        with open(os.path.join(self.folder, name + ".log"), "ab") as log:
+            process = subprocess.Popen(command, stdin=options.pop("stdin", subprocess.DEVNULL), stdout=log,
+                                       stderr=log, **options)
+        process.name = name
+        self.processes.append(process)
+        return process
+
+    def broker(self, *flags):
+        broker = Broker(self, f"broker{len(self.brokers)}", flags)
+        self.brokers.append(broker)
+        return broker
+
+    def fronts(self):
+        return ",".join(f"tcp://127.0.0.1:{broker.front}" for broker in self.brokers)
+
+    def backs(self):
+        return ",".join(f"tcp://127.0.0.1:{broker.back}" for broker in self.brokers)
+
+    def worker(self, *flags, to=None, ready=True):
+        self.serial += 1
+        before = [broker.workers() for broker in self.brokers]
+        process = self.spawn(f"worker{self.serial}", [
+            os.path.join(TOOLS, "faults_worker"), f"--broker={to or self.backs()}",
+            f"--journal={self.journal('workers')}", *flags])
+        if ready:
+            until(lambda: all(broker.workers() > n for broker, n in zip(self.brokers, before)),
+                  f"{process.name} is registered")
+        return process
+
+    def client(self, *flags, to=None):
+        self.serial += 1
+        return self.spawn(f"client{self.serial}", [
+            os.path.join(TOOLS, "faults_client"), f"--broker={to or self.fronts()}", f"--index={self.serial}",
+            f"--journal={self.journal(f'client{self.serial}')}", *flags])
+
+    def proxy(self, target):
+        """@return (port, function that tells the proxy what to do)"""
+        port = free_port()
+        process = self.spawn(f"proxy{port}", [os.path.join(TOOLS, "faults_proxy"), str(port), str(target)],
+                             stdin=subprocess.PIPE, text=True)
+
+        def tell(what):
+            process.stdin.write(what + "\n")
+            process.stdin.flush()
+            self.fault()
+        def listens():
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return True
+            except OSError:
+                return False
+        until(listens, "the proxy listens")
+        return port, tell
+
+    def journal(self, name):
+        return os.path.join(self.folder, name + ".journal")
+
+    # ---- faults ------------------------------------------------------------------------------
+
+    def fault(self):
+        self.faults.append(time.monotonic_ns())
+
+    def kill(self, process):
+        process.kill()
+        process.wait()
+        self.processes.remove(process)
+        self.fault()
+
+    def stop(self, process, seconds):
+        process.send_signal(signal.SIGSTOP)
+        self.fault()
+        time.sleep(seconds)
+        process.send_signal(signal.SIGCONT)
+        self.fault()
+
+    def drain(self, process, seconds=40):
+        """SIGTERM: it must leave by itself."""
+        process.terminate()
+        if process.wait(seconds) != 0:
+            raise AssertionError(f"{process.name} left with {process.returncode}: {self.log(process.name)[-2000:]}")
+        self.processes.remove(process)
+
+    # ---- what came of it ---------------------------------------------------------------------
+
+    def sample(self, every_s=0.25):
+        """From now on: memory and descriptors of all processes but clients."""
+        def run():
+            while not self.sampling.wait(every_s):
+                for process in list(self.processes):
+                    try:
+                        now = (rss_bytes(process.pid), descriptors(process.pid))
+                    except (OSError, IndexError):
+                        continue
+                    self.samples.setdefault(process.name, []).append(now)
+        self.sampling = threading.Event()
+        threading.Thread(target=run, daemon=True).start()
+
+    def wait(self, clients, seconds=90):
+        deadline = time.monotonic() + seconds
+        for client in clients:
+            try:
+                code = client.wait(max(deadline - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"{client.name} does not come to an end: "
+                                     f"{self.log(client.name)[-1000:]}") from None
+            if code != 0:
+                raise AssertionError(f"{client.name} left with {code}: {self.log(client.name)[-2000:]}")
+            self.processes.remove(client)
+
+    def history(self):
+        texts = []
+        for name in sorted(os.listdir(self.folder)):
+            if name.endswith(".journal"):
+                with open(os.path.join(self.folder, name), encoding="ascii") as file:
+                    texts.append(file.read())
+        return history.History(texts)
+
+    def quiesced(self):
+        """No call is left anywhere."""
+        for broker in self.brokers:
+            until(lambda broker=broker: not broker.metric("dragoman_broker_running") and
+                  not broker.metric("dragoman_broker_queue_length"), f"{broker.name} has no call left")
+
+    def log(self, name):
+        with open(os.path.join(self.folder, name + ".log"), encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def close(self):
+        if self.sampling:
+            self.sampling.set()
+        for process in self.processes:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+            if process.stdin:
+                process.stdin.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.close()
+        if kind:
+            for name in sorted(os.listdir(self.folder)):
+                if name.endswith(".log"):
+                    text = self.log(name[:-4]).strip()
+                    if text:
+                        print(f"--- {name}\n{text[-1500:]}", file=sys.stderr)
+            print(f"all of it is in {self.folder}", file=sys.stderr)
+        else:
+            subprocess.run(["rm", "-rf", self.folder], check=False)
