@@ -6,16 +6,13 @@
 #include "base/probe.h"
 #include "mesh/endpoints.h"
 #include "mesh/security.h"
+#include "mesh/signals.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define EXIT_USAGE 2
 #define WATCH_MS 100 /* how often readiness is looked at */
@@ -103,28 +100,9 @@ struct harness_flags {
     struct mesh_key_flags keys;
 };
 
-/* Signals that stop the process, taken by sigtimedwait() alone. */
-static void signals_block(sigset_t *stop)
-{
-    sigemptyset(stop);
-    sigaddset(stop, SIGTERM);
-    sigaddset(stop, SIGINT);
-    pthread_sigmask(SIG_BLOCK, stop, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
-
-/* Wait for a stop signal. @return its number; 0 when none came in time */
-static int signals_wait(const sigset_t *stop, int64_t ms)
-{
-    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    int number = sigtimedwait(stop, NULL, &time);
-
-    return number > 0 ? number : 0;
-}
-
 /* Until a stop signal: keep /readyz true. */
 static int serve(const struct mesh_harness *harness, const struct harness_flags *flags,
-                 const sigset_t *stop)
+                 struct mesh_signals *signals)
 {
     char unready[256];
     bool was_ready = false;
@@ -132,7 +110,7 @@ static int serve(const struct mesh_harness *harness, const struct harness_flags 
 
     snprintf(unready, sizeof(unready), "no broker at %s", flags->broker);
     admin_set_unready(unready);
-    while (!(number = signals_wait(stop, WATCH_MS))) {
+    while (!(number = mesh_signals_wait(signals, WATCH_MS))) {
         bool ready = mesh_harness_ready(harness);
 
         if (ready == was_ready)
@@ -143,47 +121,20 @@ static int serve(const struct mesh_harness *harness, const struct harness_flags 
     return number;
 }
 
-struct drain {
-    struct mesh_server *server;
-    int64_t grace_ms;
-    int result;
-    atomic_bool done;
-};
-
-static void *drain_run(void *arg)
+/* Let running calls finish, then tell the rest to stop. */
+static void drain(struct mesh_harness **harness, int64_t grace_s, struct mesh_signals *signals)
 {
-    struct drain *drain = arg;
-
-    drain->result = mesh_server_drain(drain->server, drain->grace_ms);
-    atomic_store(&drain->done, true);
-    return NULL;
-}
-
-/* Let running calls finish; a second signal ends the process at once. */
-static void drain_or_quit(struct mesh_harness *harness, int64_t grace_s, const sigset_t *stop)
-{
-    struct drain drain = {.server = harness->server, .grace_ms = grace_s * 1000};
-    pthread_t thread;
-
     admin_set_unready("draining");
-    if (pthread_create(&thread, NULL, drain_run, &drain) != 0) {
-        drain_run(&drain);
-        return;
-    }
-    while (!atomic_load(&drain.done)) {
-        if (signals_wait(stop, 20)) {
-            log_warn("second signal: stopping without waiting for running calls");
-            _exit(1);
-        }
-    }
-    pthread_join(thread, NULL);
-    if (drain.result < 0)
+    mesh_signals_phase(signals, MESH_DRAINING);
+    if (mesh_server_drain((*harness)->server, grace_s * 1000) < 0)
         log_warn("calls still ran after %lld s and were cut off", (long long)grace_s);
+    mesh_signals_phase(signals, MESH_STOPPING);
+    harness_destroy(harness);
 }
 
 static int harness_run(const struct mesh_harness_service *service,
                        const struct harness_flags *flags, const struct mesh_security *security,
-                       const sigset_t *stop)
+                       struct mesh_signals *signals)
 {
     const struct mesh_server_options options = {
         .endpoint = flags->broker,
@@ -196,11 +147,12 @@ static int harness_run(const struct mesh_harness_service *service,
     int err = harness_create(service, NULL, &options, &harness);
 
     if (err == 0) {
-        int number = serve(harness, flags, stop);
+        int number;
 
+        mesh_signals_phase(signals, MESH_SERVING);
+        number = serve(harness, flags, signals);
         log_info("%s: draining, at most %lld s", strsignal(number), (long long)flags->grace_s);
-        drain_or_quit(harness, flags->grace_s, stop);
-        harness_destroy(&harness);
+        drain(&harness, flags->grace_s, signals);
         log_info("stopped");
     }
     return err < 0 ? 1 : 0;
@@ -219,6 +171,31 @@ static bool broker_is_allowed(const char *broker)
     else
         mesh_endpoints_fini(&endpoints);
     return err == 0;
+}
+
+/* Everything between the flags and the exit status. */
+static int harness_process(const struct mesh_harness_service *service,
+                           const struct harness_flags *flags)
+{
+    struct mesh_security security = {0};
+    struct mesh_signals *signals = NULL;
+    struct admin *admin = NULL;
+    int exit_status = EXIT_USAGE, secure = -EINVAL;
+    int err = mesh_signals_create(&signals); /* before any other thread */
+
+    signal(SIGPIPE, SIG_IGN);
+    admin_set_unready("loading");
+    if (err == 0)
+        err = observe_start(&flags->observe, flags->name, &admin);
+    if (err == 0 && broker_is_allowed(flags->broker))
+        secure = mesh_security_load(&flags->keys, &security);
+    if (secure >= 0)
+        exit_status = harness_run(service, flags, secure ? &security : NULL, signals);
+    mesh_security_wipe(&security);
+    if (err == 0)
+        observe_stop(&admin);
+    mesh_signals_destroy(&signals);
+    return err < 0 && err != -EINVAL ? EXIT_FAILURE : exit_status;
 }
 
 int mesh_harness_main(const struct mesh_harness_service *service, int argc, char **argv)
@@ -249,24 +226,11 @@ int mesh_harness_main(const struct mesh_harness_service *service, int argc, char
                                                   service->options ? common : NULL, NULL};
     const struct config_spec spec = {
         .program = service->program, .summary = service->summary, .tables = tables};
-    struct mesh_security security = {0};
-    struct admin *admin = NULL;
-    sigset_t stop;
-    int first, exit_status, secure, err;
+    int first, exit_status;
 
     if (config_parse(&spec, argc, argv, &first, &exit_status))
         return exit_status;
     if (flags.observe.probe[0])
         return probe_ready(flags.observe.probe);
-    admin_set_unready("loading");
-    signals_block(&stop);
-    err = observe_start(&flags.observe, flags.name, &admin);
-    if (err < 0)
-        return err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
-    secure = broker_is_allowed(flags.broker) ? mesh_security_load(&flags.keys, &security) : -EINVAL;
-    exit_status =
-        secure < 0 ? EXIT_USAGE : harness_run(service, &flags, secure ? &security : NULL, &stop);
-    mesh_security_wipe(&security);
-    observe_stop(&admin);
-    return exit_status;
+    return harness_process(service, &flags);
 }

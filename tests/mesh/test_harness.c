@@ -28,12 +28,13 @@ static const echo_request empty = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
 /* ---- the service ----------------------------------------------------------------------------- */
 
 static const char *config_lang = "en";
-static bool config_broken;
+static bool config_broken, config_slow;
 static int stopped;
 
 static const struct config_option options[] = {
     {"lang", CONFIG_STRING, &config_lang, "CODE", "label of the worker", NULL, 0, 0},
     {"broken", CONFIG_BOOL, &config_broken, NULL, "fail to start", NULL, 0, 0},
+    {"slow", CONFIG_BOOL, &config_slow, NULL, "load for a minute", NULL, 0, 0},
     {.name = NULL},
 };
 
@@ -46,6 +47,8 @@ static int start(const void *config, struct mesh_server *server, void **state)
         log_error("cannot start: broken");
         return err;
     }
+    if (config_slow)
+        rig_sleep_ms(60000);
     *state = &stopped;
     return mesh_server_add_label(server, "lang", lang);
 }
@@ -185,12 +188,12 @@ static int free_port(void)
     return ntohs(at.sin_port);
 }
 
-static void start_stack(struct stack *stack, const char *grace_flag)
+static void begin_stack(struct stack *stack, const char *flag)
 {
     const char *const endpoints[] = {"tcp://127.0.0.1:*", NULL};
     struct broker_options at = {.front = endpoints, .back = endpoints};
     struct mesh_channel_options to = {0};
-    const char *flags[] = {stack->broker_flag, stack->admin_flag, grace_flag, NULL};
+    const char *flags[] = {stack->broker_flag, stack->admin_flag, flag, NULL};
 
     assert_int_equal(broker_start(&at, &stack->broker), 0);
     snprintf(stack->admin, sizeof(stack->admin), "127.0.0.1:%d", free_port());
@@ -200,6 +203,11 @@ static void start_stack(struct stack *stack, const char *grace_flag)
     to.endpoint = broker_front_endpoint(stack->broker, 0);
     assert_int_equal(mesh_channel_create(&to, &stack->channel), 0);
     stack->pid = spawn(flags);
+}
+
+static void start_stack(struct stack *stack, const char *grace_flag)
+{
+    begin_stack(stack, grace_flag);
     wait_for_readiness(stack, true);
 }
 
@@ -268,6 +276,42 @@ static void the_second_signal_does_not_wait(void **state)
     stop_stack(&stack);
 }
 
+/* There is nothing to wait for. */
+static void sigterm_while_loading_stops_at_once(void **state)
+{
+    struct stack stack = {0};
+    int64_t begun;
+
+    (void)state;
+    begin_stack(&stack, "--slow");
+    rig_sleep_ms(300);
+    assert_int_not_equal(probe_ready(stack.admin), 0);
+    assert_int_equal(waitpid(stack.pid, NULL, WNOHANG), 0);
+    begun = clock_now_ms();
+    kill(stack.pid, SIGTERM);
+    assert_int_equal(exit_status(stack.pid), 0);
+    assert_in_range(clock_now_ms() - begun, 0, 5000);
+    stop_stack(&stack);
+}
+
+/* After the grace time, and a while for handlers to look at their cancellation. */
+static void a_handler_that_never_looks_does_not_keep_the_process(void **state)
+{
+    struct stack stack = {0};
+    struct mesh_stream *stream;
+    struct status status;
+
+    (void)state;
+    start_stack(&stack, "--grace-s=0");
+    stream = start_call(&stack, 60000);
+    kill(stack.pid, SIGTERM);
+    assert_int_equal(exit_status(stack.pid), 1);
+    rig_read_all(stream, &status);
+    assert_int_equal(status.code, STATUS_UNAVAILABLE);
+    mesh_stream_destroy(&stream);
+    stop_stack(&stack);
+}
+
 static void readiness_follows_the_broker(void **state)
 {
     struct stack stack = {0};
@@ -288,6 +332,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(exit_statuses),
         cmocka_unit_test(sigterm_drains),
         cmocka_unit_test(the_second_signal_does_not_wait),
+        cmocka_unit_test(sigterm_while_loading_stops_at_once),
+        cmocka_unit_test(a_handler_that_never_looks_does_not_keep_the_process),
         cmocka_unit_test(readiness_follows_the_broker),
     };
 
