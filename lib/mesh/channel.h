@@ -52,7 +52,8 @@ struct mesh_call_options {
     int64_t timeout_ms;   /* from now; 0: none */
     const char *selector; /* "lang=en,model=tiny.en": which workers may serve; NULL: any */
     const char *tenant;   /* whose share of the queue pays; NULL: the default tenant */
-    const char *affinity; /* a session: its calls go to one worker, as long as that can take them; NULL: none */
+    const char *
+        affinity; /* a session: its calls go to one worker, as long as that can take them; NULL: none */
     const struct mesh_metadata *metadata; /* copied */
     bool wait_for_ready; /* wait for a worker until the deadline instead of UNAVAILABLE at once */
     bool idempotent;     /* may run twice: tried again when a worker, broker or connection dies */

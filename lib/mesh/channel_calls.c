@@ -85,6 +85,8 @@ void mesh_calls_drop_request(struct mesh_channel *channel, struct mesh_stream *s
 static void forget(struct mesh_channel *channel, struct mesh_stream *stream)
 {
     take_out(channel, stream);
+    if (channel->driver.last == stream)
+        channel->driver.last = NULL;
     mesh_timer_cancel(&channel->deadlines, &stream->timer);
     mesh_calls_drop_request(channel, stream);
     stream->place = PLACE_GONE;
@@ -92,12 +94,13 @@ static void forget(struct mesh_channel *channel, struct mesh_stream *stream)
 }
 
 /* The answer of a call without a thread that waits for it. */
-static void complete(struct mesh_stream *stream)
+static void complete(struct mesh_channel *channel, struct mesh_stream *stream)
 {
     struct status status;
     ProtobufCMessage *response = mesh_stream_response(stream, &status);
 
     stream->done(stream->done_arg, &status, response);
+    atomic_fetch_sub(&channel->driver.n_callbacks, 1);
     mesh_stream_release(stream);
 }
 
@@ -106,7 +109,7 @@ static void conclude(struct mesh_channel *channel, struct mesh_stream *stream)
 {
     mesh_stream_wake(stream);
     if (stream->done)
-        complete(stream);
+        complete(channel, stream);
     forget(channel, stream);
 }
 
@@ -209,8 +212,20 @@ static void dispatch(struct mesh_channel *channel, struct mesh_stream *stream)
         wait_for_session(channel, stream);
 }
 
+/* For the driver: whether calls come one at a time. */
+static void count_alone(struct mesh_channel *channel, struct mesh_stream *stream)
+{
+    size_t n = channel->delays.count;
+
+    for (size_t i = 0; i < channel->n_sessions; i++)
+        n += channel->sessions[i].slots.n_used;
+    channel->driver.n_alone = n == 0 && !channel->waiting ? channel->driver.n_alone + 1 : 0;
+    channel->driver.last = stream;
+}
+
 void mesh_calls_open(struct mesh_channel *channel, struct mesh_stream *stream)
 {
+    count_alone(channel, stream);
     if (mesh_stream_status(stream, NULL)) /* cancelled or refused before it began */
         conclude(channel, stream);
     else if (atomic_load(&channel->stopping))

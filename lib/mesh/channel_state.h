@@ -1,10 +1,11 @@
 /*
- * channel_state.h - what a channel is made of; inside lib/mesh, for channel.c, channel_calls.c and session.c
+ * channel_state.h - what a channel is made of; inside lib/mesh, for channel.c, channel_calls.c, driver.c and session.c
  */
 #ifndef MESH_CHANNEL_STATE_H
 #define MESH_CHANNEL_STATE_H
 
 #include "mesh/channel.h"
+#include "mesh/driver.h"
 #include "mesh/retry.h"
 #include "mesh/session.h"
 
@@ -20,8 +21,9 @@ struct mesh_channel {
     atomic_size_t message_max;
     struct mesh_interceptors interceptors;
     struct mesh_endpoints endpoints;
+    struct mesh_driver driver;
 
-    /* The thread's own. */
+    /* The driver's. */
     int64_t now_ns;                /* of this step */
     int64_t down_since;            /* ns, when n_taking became 0 */
     struct mesh_session *sessions; /* (n_sessions) */

@@ -57,6 +57,11 @@ struct mesh_post *mesh_mailbox_take(struct mesh_mailbox *box)
     return oldest;
 }
 
+bool mesh_mailbox_has_post(struct mesh_mailbox *box)
+{
+    return atomic_load(&box->newest) != NULL;
+}
+
 bool mesh_mailbox_may_sleep(struct mesh_mailbox *box)
 {
     atomic_store(&box->asleep, 1);

@@ -32,6 +32,8 @@ void mesh_mailbox_ring(struct mesh_mailbox *box);
 
 /** The owner: everything put so far, the oldest first; NULL when there is nothing. */
 struct mesh_post *mesh_mailbox_take(struct mesh_mailbox *box);
+/** Any thread: whether something was put and not yet taken. */
+bool mesh_mailbox_has_post(struct mesh_mailbox *box);
 /** Before sleeping on fd. @return false when there is post already: do not sleep */
 bool mesh_mailbox_may_sleep(struct mesh_mailbox *box);
 void mesh_mailbox_awake(struct mesh_mailbox *box);

@@ -182,7 +182,7 @@ static int stream_create(struct mesh_channel *channel, const ProtobufCServiceDes
     return err;
 }
 
-static void post(struct mesh_stream *stream, struct stream_post *note, enum stream_post_kind kind)
+static void put(struct mesh_stream *stream, struct stream_post *note, enum stream_post_kind kind)
 {
     note->post.kind = kind;
     note->stream = stream;
@@ -190,9 +190,27 @@ static void post(struct mesh_stream *stream, struct stream_post *note, enum stre
     mesh_mailbox_put(mesh_channel_mailbox(stream->channel), &note->post);
 }
 
-static void post_open(struct mesh_stream *stream)
+static void post(struct mesh_stream *stream, struct stream_post *note, enum stream_post_kind kind)
 {
-    post(stream, &stream->open_post, POST_OPEN);
+    put(stream, note, kind);
+    mesh_driver_attend(stream->channel);
+}
+
+static bool at_once(const struct mesh_stream *stream)
+{
+    (void)stream;
+    return true;
+}
+
+/* Without the stream's lock: sent off by this thread, if nobody else drives. */
+static void post_and_send(struct mesh_stream *stream, struct stream_post *note,
+                          enum stream_post_kind kind)
+{
+    put(stream, note, kind);
+    if (mesh_driver_take(stream->channel))
+        mesh_driver_lead(stream->channel, stream, at_once, MESH_NEVER);
+    else
+        mesh_driver_attend(stream->channel);
 }
 
 int mesh_stream_open(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
@@ -308,21 +326,23 @@ bool mesh_stream_status(const struct mesh_stream *stream, struct status *status)
 
 void mesh_stream_on_event(struct mesh_stream *stream, void (*notify)(void *arg), void *arg)
 {
+    struct mesh_driver *driver = mesh_channel_driver(stream->channel);
+
     pthread_mutex_lock(&stream->notify_lock);
+    if (notify && !stream->notify)
+        atomic_fetch_add(&driver->n_callbacks, 1);
+    else if (!notify && stream->notify)
+        atomic_fetch_sub(&driver->n_callbacks, 1);
     stream->notify = notify;
     stream->notify_arg = arg;
     pthread_mutex_unlock(&stream->notify_lock);
+    if (!notify)
+        return;
+    mesh_mailbox_ring(mesh_channel_mailbox(stream->channel)); /* whoever drives, if it must not now */
+    mesh_driver_attend(stream->channel);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
-
-static void deadline_of_wait(int wait_ms, struct timespec *out)
-{
-    int64_t at = clock_now_ns() + wait_ms * NS_PER_MS;
-
-    out->tv_sec = at / (1000 * NS_PER_MS);
-    out->tv_nsec = at % (1000 * NS_PER_MS);
-}
 
 static bool can_write(const struct mesh_stream *stream)
 {
@@ -334,22 +354,51 @@ static bool can_read(const struct mesh_stream *stream)
     return stream->over || stream->flow.first;
 }
 
-/* Under the lock. @return what `can` says in the end */
+static bool is_over(const struct mesh_stream *stream)
+{
+    return stream->over;
+}
+
+/* Under the lock: until something changes. @return 0; ETIMEDOUT */
+static int wait_for_change(struct mesh_stream *stream, int64_t until)
+{
+    struct timespec time = {.tv_sec = until / (1000 * NS_PER_MS),
+                            .tv_nsec = until % (1000 * NS_PER_MS)};
+    int err;
+
+    stream->n_waiters++;
+    if (until == MESH_NEVER)
+        err = pthread_cond_wait(&stream->changed, &stream->lock);
+    else
+        err = pthread_cond_timedwait(&stream->changed, &stream->lock, &time);
+    stream->n_waiters--;
+    return err;
+}
+
+/*
+ * Under the lock, which is let go of meanwhile. Drives the channel itself if nobody does: while the call is
+ * not over, or has not been destroyed, there is a channel. @return what `can` says in the end
+ */
 static bool wait_until(struct mesh_stream *stream, bool (*can)(const struct mesh_stream *),
                        int wait_ms)
 {
-    struct timespec until;
+    int64_t until = MESH_NEVER;
     int err = 0;
 
     if (can == can_write && !can(stream))
         mesh_flow_stalled();
     if (wait_ms > 0)
-        deadline_of_wait(wait_ms, &until);
+        until = clock_now_ns() + wait_ms * NS_PER_MS;
     while (!can(stream) && wait_ms != 0 && err == 0) {
-        if (wait_ms < 0)
-            err = pthread_cond_wait(&stream->changed, &stream->lock);
-        else
-            err = pthread_cond_timedwait(&stream->changed, &stream->lock, &until);
+        if (mesh_driver_take(stream->channel)) {
+            pthread_mutex_unlock(&stream->lock);
+            mesh_driver_lead(stream->channel, stream, can, until);
+            pthread_mutex_lock(&stream->lock);
+            err = until != MESH_NEVER && clock_now_ns() >= until ? ETIMEDOUT : 0;
+        } else {
+            mesh_driver_attend(stream->channel);
+            err = wait_for_change(stream, until);
+        }
     }
     return can(stream);
 }
@@ -383,7 +432,7 @@ static int put_message(struct mesh_stream *stream, const ProtobufCMessage *messa
     if (note)
         err = mesh_message_build(&header, NULL, message, stream->compress, &note->message);
     if (err == 0)
-        post(stream, &note->post, POST_SEND);
+        post_and_send(stream, &note->post, POST_SEND);
     else
         free(note);
     return err;
@@ -434,7 +483,7 @@ int mesh_stream_write(struct mesh_stream *stream, const ProtobufCMessage *messag
         return -EPIPE;
     }
     if (on_open)
-        post_open(stream);
+        post_and_send(stream, &stream->open_post, POST_OPEN);
     return 0;
 }
 
@@ -474,9 +523,9 @@ int mesh_stream_finish(struct mesh_stream *stream)
 
     if (on_open) {
         set_end_send(&stream->open);
-        post_open(stream);
+        post_and_send(stream, &stream->open_post, POST_OPEN);
     } else if (!had && mesh_message_build(&header, NULL, NULL, false, &note->message) == 0) {
-        post(stream, &note->post, POST_SEND);
+        post_and_send(stream, &note->post, POST_SEND);
         return 0;
     }
     free(note);
@@ -493,7 +542,7 @@ int mesh_stream_read(struct mesh_stream *stream, ProtobufCMessage **message, int
 
     pthread_mutex_lock(&stream->lock);
     if (claim_open(stream))
-        post_open(stream);
+        post(stream, &stream->open_post, POST_OPEN);
     wait_until(stream, can_read, wait_ms);
     arrived = mesh_flow_take(&stream->flow, &tell);
     err = arrived ? 0 : stream->over ? -ENODATA : -EAGAIN;
@@ -503,7 +552,7 @@ int mesh_stream_read(struct mesh_stream *stream, ProtobufCMessage **message, int
     pthread_mutex_unlock(&stream->lock);
 
     if (tell)
-        post(stream, &stream->credit_post, POST_CREDIT);
+        post_and_send(stream, &stream->credit_post, POST_CREDIT);
     if (!arrived)
         return err;
     err = mesh_flow_unpack(arrived, stream->method->descriptor->output, message);
@@ -614,10 +663,9 @@ int mesh_unary(struct mesh_channel *channel, const ProtobufCServiceDescriptor *s
         why_not_opened(channel, method, request, err, status);
         return err == -EINVAL ? -EINVAL : -EREMOTEIO;
     }
-    post_open(stream);
+    put(stream, &stream->open_post, POST_OPEN);
     pthread_mutex_lock(&stream->lock);
-    while (!stream->over)
-        pthread_cond_wait(&stream->changed, &stream->lock);
+    wait_until(stream, is_over, -1);
     pthread_mutex_unlock(&stream->lock);
     *response = mesh_stream_response(stream, status);
     mesh_stream_release(stream);
@@ -635,6 +683,7 @@ int mesh_unary_start(struct mesh_channel *channel, const ProtobufCServiceDescrip
         return err;
     stream->done = done;
     stream->done_arg = arg;
-    post_open(stream);
+    atomic_fetch_add(&mesh_channel_driver(channel)->n_callbacks, 1);
+    post(stream, &stream->open_post, POST_OPEN);
     return 0;
 }

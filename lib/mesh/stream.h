@@ -1,15 +1,16 @@
 /*
- * stream.h - a call on its caller's side; inside lib/mesh, between channel.c and stream.c
+ * stream.h - a call on its caller's side; inside lib/mesh, between channel_calls.c and stream.c
  *
- * stream.c is what applications call, from any thread; channel.c what the channel's thread does with
+ * stream.c is what applications call, from any thread; channel_calls.c and session.c what whoever drives the channel does with
  * it. They meet in the stream's lock and the channel's mailbox. A stream lives until the application
- * and the channel's thread have both let go of it.
+ * and the channel have both let go of it.
  */
 #ifndef MESH_STREAM_H
 #define MESH_STREAM_H
 
 #include "mesh/channel.h"
 #include "mesh/deadline.h"
+#include "mesh/driver.h"
 #include "mesh/flow.h"
 #include "mesh/interceptor.h"
 #include "mesh/mailbox.h"
@@ -45,7 +46,7 @@ struct mesh_stream {
     mesh_unary_done *done; /* of mesh_unary_start(); else NULL */
     void *done_arg;
 
-    /* The channel's thread alone. */
+    /* The driver's. */
     enum stream_place place;
     struct mesh_session *session; /* of PLACE_OPEN */
     uint64_t id;
@@ -61,7 +62,7 @@ struct mesh_stream {
     struct mesh_stream *next_waiting, *previous_waiting;
 
     struct stream_post open_post, credit_post, cancel_post;
-    struct mesh_message open; /* under lock until open_posted, then the channel thread's */
+    struct mesh_message open; /* under lock until open_posted, then the driver's */
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
@@ -73,6 +74,7 @@ struct mesh_stream {
     uint32_t retry_delay_ms;
     char *status_message; /* NULL: none */
     struct mesh_metadata *initial, *trailers;
+    uint32_t n_waiters; /* threads that wait for `changed` */
 
     pthread_mutex_t
         notify_lock; /* held while notify runs, so that none runs once it is taken away */
@@ -100,6 +102,7 @@ void mesh_stream_attempt_end(struct mesh_stream *stream, const struct status *st
 /** A response out of an ended unary call; sets INTERNAL for a call that ended well without one. */
 ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status *status);
 
+struct mesh_driver *mesh_channel_driver(struct mesh_channel *channel);
 struct mesh_mailbox *mesh_channel_mailbox(struct mesh_channel *channel);
 size_t mesh_channel_message_max(const struct mesh_channel *channel);
 const struct mesh_interceptors *mesh_channel_interceptors(const struct mesh_channel *channel);
