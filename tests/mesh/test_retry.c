@@ -129,7 +129,6 @@ static void the_budget_runs_out_and_fills(void **state)
 static void *context;
 static struct raw answerers[2];
 static struct mesh_channel *channel;
-static uint32_t heartbeat_ms; /* that the answerers ask for, who answer none */
 static const char *const endpoints[] = {"inproc://one", "inproc://other"};
 
 struct outcome {
@@ -159,14 +158,13 @@ static void connect_to(size_t n, const struct mesh_retry_options *retry)
         raw_open(&answerers[i], context, MESH_ROUTER, endpoints[i]);
     assert_int_equal(mesh_channel_create(&options, &channel), 0);
     for (size_t i = 0; i < n; i++)
-        raw_greet(&answerers[i], heartbeat_ms);
+        raw_greet(&answerers[i], 60000);
 }
 
 static int setup(void **state)
 {
     (void)state;
     context = zmq_ctx_new();
-    heartbeat_ms = 60000;
     return 0;
 }
 
@@ -249,6 +247,7 @@ static double counted(const char *name)
     return value;
 }
 
+#define STARTED "\ngrpc_client_attempt_started_total{grpc_method=\"dragoman.test.v1.Echo/Unary\""
 #define RETRIES "\ngrpc_client_call_retries_total{"
 #define RESENDS "\ngrpc_client_call_transparent_retries_total{"
 
@@ -561,15 +560,17 @@ static void unwritten_calls_are_sent_again(void **state)
 {
     enum { CALLS = 12000 };
     struct outcome *outcomes = calloc(CALLS, sizeof(*outcomes));
+    double before = counted(STARTED);
     int ok = 0, opened = 0;
 
     (void)state;
-    heartbeat_ms = 200;
     connect_to(1, NULL);
     for (int i = 0; i < CALLS; i++)
         start(&outcomes[i], false);
-    rig_sleep_ms(100);
-    zmq_unbind(answerers[0].socket, endpoints[0]); /* now, where close would take its time */
+    rig_wait(counted(STARTED) >= before + CALLS); /* all have been given to the link */
+    zmq_unbind(answerers[0].socket, endpoints[0]);
+    raw_send(&answerers[0], &(struct mesh_header){.kind = MESH_BYE}, NULL, NULL);
+    rig_wait(!mesh_channel_connected(channel));
     raw_close(&answerers[0]);
     raw_open(&answerers[0], context, MESH_ROUTER, endpoints[0]);
     raw_greet(&answerers[0], 60000);
