@@ -7,7 +7,6 @@
 #define PATIENCE_NS (30 * (int64_t)NS_PER_S) /* calls that come later than this pass nobody */
 #define AGED_MIN_NS ((int64_t)NS_PER_S)      /* whoever waits longer is next, unless all do */
 #define AGED_WAITS 4                         /* times the average wait */
-#define SAMPLES_MIN 8                        /* calls before their average says anything */
 #define RETRY_DELAY_MIN_MS 50
 #define RETRY_DELAY_MAX_MS 5000
 #define VICTIMS_MAX 8 /* that one newcomer may push out */
@@ -17,7 +16,7 @@
 static uint32_t retry_delay_ms(const struct pool *pool)
 {
     const struct service *service = pool->service;
-    double wait_ms = (double)service->held_ns / NS_PER_MS * (double)service->queue.count /
+    double wait_ms = (double)service->held.average_ns / NS_PER_MS * (double)service->queue.count /
                      (double)(pool->capacity ? pool->capacity : 1);
 
     if (!(wait_ms > RETRY_DELAY_MIN_MS))
@@ -63,28 +62,29 @@ static struct verdict verdict_memory(void)
 
 bool admission_too_late(const struct call *call, int64_t now_ns)
 {
-    const struct service *service = call->service;
+    const struct durations *held = &call->service->held;
 
-    return call->deadline_ns != MESH_NEVER && service->n_held >= SAMPLES_MIN &&
-           call->deadline_ns - now_ns < service->quickest_ns;
+    return call->deadline_ns != MESH_NEVER && durations_known(held) &&
+           call->deadline_ns - now_ns < held->half_ns;
 }
 
-/* Whether it will not end in time, going by the averages of those before. */
+/* Whether it will not end in time, going by those before: what is ahead of it, and then itself. */
 static bool hopeless(const struct call *call, const struct pool *pool, int64_t now_ns)
 {
     const struct service *service = call->service;
+    const struct durations *held = &service->held;
     size_t ahead;
     double wait_ns;
 
-    if (call->deadline_ns == MESH_NEVER || pool->capacity == 0 || service->n_held < SAMPLES_MIN)
+    if (call->deadline_ns == MESH_NEVER || pool->capacity == 0 || !durations_known(held))
         return false;
     if (admission_too_late(call, now_ns))
         return true;
     ahead = queue_ahead(&service->queue, &pool->waiting, call->entry.tenant, call->entry.due_ns);
     if (ahead < pool->capacity)
         return false;
-    wait_ns = (double)ahead / (double)pool->capacity * (double)service->held_ns;
-    return wait_ns + (double)service->quickest_ns > (double)(call->deadline_ns - now_ns);
+    wait_ns = (double)ahead / (double)pool->capacity * (double)held->average_ns;
+    return wait_ns + (double)held->most_ns > (double)(call->deadline_ns - now_ns);
 }
 
 int64_t admission_aged_ns(const struct service *service, int64_t now_ns)

@@ -125,8 +125,11 @@ void call_cancel_at_worker(struct broker_core *core, struct call *call, enum sta
 void call_end(struct broker_core *core, struct call *call, const struct verdict *verdict,
               int64_t now_ns)
 {
+    struct verdict said = *verdict;
+
+    said.unprocessed &= call->header.attempt == 0; /* a first worker may have run it */
     if (call->caller) {
-        core_send_end(core, call->caller, call->caller_id, verdict);
+        core_send_end(core, call->caller, call->caller_id, &said);
         call_leave_caller(core, call, (uint16_t)verdict->code, now_ns);
     }
     if (!call->worker) {

@@ -7,6 +7,7 @@
 #ifndef BROKER_REGISTRY_H
 #define BROKER_REGISTRY_H
 
+#include "broker/durations.h"
 #include "broker/pool.h"
 #include "broker/table.h"
 #include "mesh/deadline.h"
@@ -46,10 +47,8 @@ struct service {
     struct pool *any; /* the one of calls that demand nothing */
     uint64_t n_asked; /* times that a pool was looked for */
     uint64_t n_running, n_started, n_failed;
-    uint64_t n_held;     /* calls that held_ns is the average of */
-    int64_t held_ns;     /* moving average of the time that a call holds its worker */
-    int64_t quickest_ns; /* likewise of the quickest: no call can be hoped to take less */
-    int64_t waited_ns;   /* likewise of the time in the queue */
+    struct durations held; /* what calls hold a worker for */
+    int64_t waited_ns;     /* moving average of the time in the queue */
     struct service_metrics *metrics;
 };
 

@@ -75,16 +75,6 @@ bool router_from_caller(struct broker_core *core, struct session *session,
 
 /* ---- the worker's frames --------------------------------------------------------------------- */
 
-/* What the service's calls take. Those that fail at once say nothing of the others. */
-static void learn(struct service *service, int64_t held_ns)
-{
-    if (service->n_held++ == 0)
-        service->held_ns = service->quickest_ns = held_ns;
-    service->held_ns += (held_ns - service->held_ns) / 8;
-    service->quickest_ns += held_ns < service->quickest_ns ? held_ns - service->quickest_ns
-                                                           : (held_ns - service->quickest_ns) / 64;
-}
-
 static void slot_freed(struct broker_core *core, struct worker *worker, int64_t now_ns)
 {
     if (worker->draining && worker->running == 0)
@@ -107,12 +97,14 @@ static bool ended(struct broker_core *core, struct call *call, struct broker_mes
     }
     if (pass) {
         header->call_id = call->caller_id;
+        if (call->header.attempt > 0) /* a first worker may have run it */
+            header->flags &= (uint16_t)~MESH_UNPROCESSED;
         core_pass(core, message, call->caller, header);
         call_leave_caller(core, call, header->status, now_ns);
     }
     queue_tenant_charge(call->entry.tenant, held_ns);
-    if (header->status == STATUS_OK)
-        learn(service, held_ns);
+    if (header->status == STATUS_OK) /* those that fail at once say nothing of the others */
+        durations_add(&service->held, held_ns);
     sick_judge(core, worker, header, now_ns);
     worker->n_ended++;
     call_leave_worker(core, call);

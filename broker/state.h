@@ -186,7 +186,7 @@ void admission_return(struct broker_core *core, struct call *call, struct broker
                       struct pool *pool, int64_t now_ns);
 /* Calls that have waited since before then are next. */
 int64_t admission_aged_ns(const struct service *service, int64_t now_ns);
-/* Whether the call cannot end in time even if it begins now. */
+/* Whether the call will, more likely than not, not end in time even if it begins now. */
 bool admission_too_late(const struct call *call, int64_t now_ns);
 /* Nobody serves such a call. */
 struct verdict verdict_nobody(const struct pool *pool);

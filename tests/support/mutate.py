@@ -59,35 +59,35 @@ def commands_of(build, target):
 
 
 def compile_command(commands, source, mutant, out):
-    """As the build compiles it, but another file, to another place, in haste."""
+    """As the build compiles it, but another file, to another place, in haste; and the sound object."""
     for command in commands:
         words = shlex.split(command)
-        if "-c" in words and words[words.index("-c") + 1] == source:
-            words = [word for word in words if word != "-MD"]
-            for flag in ("-MT", "-MF", "-o", "-c"):
-                at = words.index(flag)
-                del words[at:at + 2]
-            folder = "-I" + os.path.dirname(source)
-            return words + ["-w", "-O1", "-g0", folder, "-o", out, "-c", mutant]
+        if "-c" not in words or words[words.index("-c") + 1] != source:
+            continue
+        sound = words[words.index("-o") + 1]
+        words = [word for word in words if word != "-MD"]
+        for flag in ("-MT", "-MF", "-o", "-c"):
+            at = words.index(flag)
+            del words[at:at + 2]
+        folder = "-I" + os.path.dirname(source)
+        return words + ["-w", "-O1", "-g0", folder, "-o", out, "-c", mutant], sound
     raise Broken(f"the target is not made of '{source}'")
 
 
-def link_command(commands, target, mutant, out):
-    """The mutant comes before the libraries, so that the archives' sound twin is not taken."""
-    words = re.sub(r"^: && | && :$", "", commands[-1])
-    words = shlex.split(words)
+def link_command(commands, target, sound, mutant, out):
+    """In place of the sound object, or before the library that has it, so that this is not taken."""
+    words = shlex.split(re.sub(r"^: && | && :$", "", commands[-1]))
     if "-o" not in words or words[words.index("-o") + 1] != target:
         raise Broken(f"'{target}' is not linked by the last command of its build")
     words[words.index("-o") + 1] = out
     first = next(i for i, word in enumerate(words) if word.endswith(".o"))
-    return words[:first] + [mutant] + words[first:]
+    return words[:first] + [mutant] + [word for word in words[first:] if word != sound]
 
 
-def sound_twin_out(words, source):
-    """A source that the target compiles itself is not in an archive: leave its object out."""
-    twin = os.path.relpath(source, ROOT)
-    return [word for word in words
-            if not (word.endswith(".o") and word.endswith(os.path.basename(twin) + ".o"))]
+def run_or_break(words, build):
+    result = subprocess.run(words, check=False, cwd=build, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise Broken(f"cannot build it: {result.stderr[-2000:]}")
 
 
 def make(build, mutation, folder):
@@ -97,13 +97,9 @@ def make(build, mutation, folder):
     commands = commands_of(build, mutation["target"])
     with open(mutant, "w", encoding="utf-8") as file:
         file.write(mutant_source(mutation))
-    for words in (compile_command(commands, source, mutant, mutant + ".mutant"),
-                  link_command(commands, mutation["target"], mutant + ".mutant", binary)):
-        if words[-2] != "-c":
-            words = sound_twin_out(words, source)
-        result = subprocess.run(words, check=False, cwd=build, capture_output=True, text=True)
-        if result.returncode != 0:
-            raise Broken(f"cannot build it: {result.stderr[-2000:]}")
+    words, sound = compile_command(commands, source, mutant, mutant + ".o")
+    run_or_break(words, build)
+    run_or_break(link_command(commands, mutation["target"], sound, mutant + ".o", binary), build)
     return binary
 
 
