@@ -138,6 +138,7 @@ size_t access_take(struct access *access, enum broker_side side, uint16_t **gone
     n = access->n_gone[side];
     access->gone[side] = NULL;
     access->n_gone[side] = 0;
+    atomic_store(&access->news, access->n_gone[BROKER_FRONT] + access->n_gone[BROKER_BACK] > 0);
     pthread_mutex_unlock(&access->lock);
     return n;
 }

@@ -82,14 +82,17 @@ static bool receive(struct broker *broker, struct wire *wire)
 {
     struct broker_event event = {.side = wire->side};
     struct mesh_frame frame;
+    struct wire_sender sender;
     struct broker_message *message = broker_core_blank(broker->core);
-    int err = message ? wire_recv(wire, message, &frame) : -EAGAIN;
+    int err = message ? wire_recv(wire, message, &frame, &sender) : -EAGAIN;
 
     if (err == 0) {
         event.kind = BROKER_MESSAGE;
         event.message = message;
         event.frame = &frame;
         event.peer = message->message.peer;
+        event.identity = sender.number;
+        event.who = sender.known ? &sender.who : NULL;
         step(broker, &event);
         return true;
     }
@@ -101,6 +104,22 @@ static bool receive(struct broker *broker, struct wire *wire)
     }
     broker_core_recycle(broker->core, message);
     return err == -EBADMSG || err == -EPROTONOSUPPORT;
+}
+
+/* Certificates have been taken away. */
+static void take_back(struct broker *broker)
+{
+    for (int side = 0; side < N_SIDES; side++) {
+        struct broker_event event = {.kind = BROKER_REVOKED, .side = (enum broker_side)side};
+        uint16_t *gone = NULL;
+        size_t n = access_take(&broker->access, event.side, &gone);
+
+        for (size_t i = 0; i < n; i++) {
+            event.identity = gone[i];
+            step(broker, &event);
+        }
+        free(gone);
+    }
 }
 
 static void receive_batch(struct broker *broker, struct wire *wire)
@@ -124,6 +143,9 @@ static int64_t idle_ns(struct broker *broker)
         next = broker->drained_ns;
     if (broker->flush_ns != 0 && broker->flush_ns < next)
         next = broker->flush_ns;
+    for (int side = 0; side < N_SIDES; side++)
+        if (broker->wires[side].cut_ns != 0 && broker->wires[side].cut_ns < next)
+            next = broker->wires[side].cut_ns;
     return next < now + IDLE_MAX_NS ? next - now : IDLE_MAX_NS;
 }
 
@@ -177,6 +199,8 @@ static bool round_once(struct broker *broker)
     int64_t now = clock_now_ns();
     bool unsure = false;
 
+    if (atomic_load_explicit(&broker->access.news, memory_order_relaxed))
+        take_back(broker);
     for (int side = N_SIDES - 1; side >= 0; side--) { /* ends first: they free slots */
         wire_watch(&broker->wires[side], now);
         if (broker->wires[side].unsure)

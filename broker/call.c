@@ -11,6 +11,7 @@ struct call *call_create(struct broker_core *core, struct session *session,
     if (!call)
         return NULL;
     call->header = *header;
+    call->header.status = identity_number(session);
     call->caller_id = header->call_id;
     call->arrived_ns = now_ns;
     call->deadline_ns = mesh_deadline_after(now_ns, header->timeout_ns);

@@ -22,7 +22,7 @@ static void on_unknown(struct broker_core *core, struct session *session,
 static bool known_kind(uint8_t kind)
 {
     return (kind >= MESH_HELLO && kind <= MESH_ERROR) ||
-           (kind >= MESH_REGISTER && kind <= MESH_DRAINED) ||
+           (kind >= MESH_REGISTER && kind <= MESH_IDENTITY) ||
            (kind >= MESH_OPEN && kind <= MESH_END);
 }
 
@@ -117,6 +117,10 @@ static bool on_message(struct broker_core *core, const struct broker_event *even
     session = session_find(core, event->side, event->peer);
     if (!session) {
         session_stranger(core, event);
+        return false;
+    }
+    if (event->identity != identity_number(session)) { /* a routing id is no proof of who it is */
+        identity_refuse(core, event->side, event->peer, "this session is another key's");
         return false;
     }
     mesh_heartbeat_heard(&session->beat, core->now_ns);
@@ -232,6 +236,9 @@ struct broker_message *broker_core_step(struct broker_core *core, const struct b
         break;
     case BROKER_LOST:
         session_lost(core, event->side, event->peer, event->why);
+        break;
+    case BROKER_REVOKED:
+        identity_revoke(core, event->side, event->identity);
         break;
     case BROKER_TICK:
         on_tick(core);

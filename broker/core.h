@@ -8,6 +8,7 @@
 #ifndef BROKER_CORE_H
 #define BROKER_CORE_H
 
+#include "mesh/keyring.h"
 #include "mesh/message.h"
 
 #include <stdbool.h>
@@ -19,6 +20,7 @@ enum broker_side { BROKER_FRONT, BROKER_BACK }; /* callers, workers */
 enum broker_action {
     BROKER_SEND,   /* message, to message.peer of that side */
     BROKER_ANSWER, /* likewise, to a peer without a session: drop it when it cannot be sent at once */
+    BROKER_CUT,    /* let go of message.peer's connection, soon: it has been told why */
     BROKER_FORGET, /* nothing more for message.peer: drop what still waits to be sent to it */
 };
 
@@ -36,6 +38,7 @@ enum broker_event_kind {
     BROKER_MESSAGE, /* message arrived; frame is its parts */
     BROKER_RUBBISH, /* peer sent something that is no frame; error as from mesh_message_recv() */
     BROKER_LOST,    /* the connection to peer is gone, or it does not read */
+    BROKER_REVOKED, /* nobody with the number `identity` is let in on that side any more */
     BROKER_TICK,    /* broker_core_next_ns() has come */
     BROKER_DRAIN,   /* take no new calls */
     BROKER_STOP,    /* end every call and session */
@@ -48,7 +51,10 @@ struct broker_event {
     struct broker_message *message; /* BROKER_MESSAGE: from broker_core_blank(), taken */
     struct mesh_frame *frame;       /* BROKER_MESSAGE: may be changed */
     int error;                      /* BROKER_RUBBISH */
-    const char *why;                /* BROKER_LOST: for people, "connection closed" */
+    uint16_t identity; /* BROKER_MESSAGE: whose key sent it; 0: nobody asked for keys */
+    const struct mesh_identity
+        *who;        /* BROKER_MESSAGE of HELLO: who that is; NULL: not let in, unless 0 */
+    const char *why; /* BROKER_LOST: for people, "connection closed" */
 };
 
 struct queue_weight;

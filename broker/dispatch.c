@@ -136,6 +136,7 @@ static void dispatch(struct broker_core *core, struct call *call, struct worker 
     stats_started(call->service->metrics, now_ns - call->arrived_ns);
     traces_queued(&message->message, call->service->name, session->name, call->arrived_ns);
     keep_open(core, call, message);
+    identity_tell(core, worker, call);
     core_pass(core, message, session, &call->header);
 }
 

@@ -25,6 +25,18 @@ static bool refuse(struct broker_core *core, struct session *session, uint64_t c
     return false;
 }
 
+/* Whether the caller's certificate allows it. */
+static bool permitted(struct broker_core *core, struct session *session, uint64_t call_id,
+                      const char *service, size_t size)
+{
+    if (identity_may_call(session, service, size))
+        return true;
+    return refuse(core, session, call_id,
+                  verdict_make(STATUS_PERMISSION_DENIED, true,
+                               "the certificate '%s' does not allow calls of %.*s",
+                               session->identity->name, (int)size, service));
+}
+
 /* What a call can be refused for before anything else is looked at. */
 static bool acceptable(struct broker_core *core, struct session *session,
                        const struct mesh_header *header)
@@ -122,7 +134,10 @@ static bool open_by_meta(struct broker_core *core, struct session *session,
     if (mesh_meta_unpack(frame, &meta) < 0)
         return refuse(core, session, frame->header.call_id,
                       verdict_make(STATUS_INTERNAL, true, "the call's Meta does not parse"));
-    if (path_service(meta->method, &name, &size) && local_serves(name, size)) {
+    if (path_service(meta->method, &name, &size) &&
+        !permitted(core, session, frame->header.call_id, name, size))
+        goto done;
+    if (name && local_serves(name, size)) {
         local_open(core, session, frame, meta->method, now_ns);
         goto done;
     }
@@ -160,6 +175,9 @@ bool router_open(struct broker_core *core, struct session *session, struct broke
         service = registry_find_method(&core->registry, frame->header.method_hash);
     if (!service)
         return open_by_meta(core, session, message, frame, now_ns);
+    if (session->identity &&
+        !permitted(core, session, frame->header.call_id, service->name, strlen(service->name)))
+        return false;
     open_call(core, session, service, message, &frame->header, NULL, &any, now_ns);
     return true;
 }

@@ -388,6 +388,7 @@ void registry_remove(struct registry *registry, struct worker **worker)
     dragoman__mesh__v1__register__free_unpacked(self->offer, NULL);
     free(self->services);
     free(self->places);
+    free(self->told);
     free(self);
 }
 

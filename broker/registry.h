@@ -75,6 +75,8 @@ struct worker {
     struct mesh_timer heal; /* when its ejection is over */
     int64_t told_ns;        /* when it last heard unasked that calls wait */
     uint64_t n_ended;
+    uint8_t *told; /* (n_told) a bit for each caller's number that it has heard the name of */
+    size_t n_told;
     struct calls calls;
 };
 

@@ -39,6 +39,7 @@ void session_end(struct broker_core *core, struct session *session, const char *
     LIST_REMOVE(session, link);
     core->n_sessions[session->side]--;
     core->levels_stale = true;
+    free(session->identity);
     free(session);
 }
 
@@ -71,22 +72,30 @@ void session_lost(struct broker_core *core, enum broker_side side, uint32_t peer
 
 /* ---- beginnings ------------------------------------------------------------------------------ */
 
-static struct session *session_make(struct broker_core *core, enum broker_side side, uint32_t peer,
+static struct session *session_make(struct broker_core *core, const struct broker_event *event,
                                     const Dragoman__Mesh__V1__Hello *hello)
 {
+    enum broker_side side = event->side;
+    uint32_t peer = event->peer;
     struct session *session = calloc(1, sizeof(*session));
     uint32_t beat_ms = mesh_heartbeat_agree(core->options.heartbeat_ms, hello->heartbeat_ms);
 
     if (!session)
         return NULL;
+    if (identity_take(session, event->who) < 0) {
+        free(session);
+        return NULL;
+    }
     mesh_heartbeat_init(&session->beat, beat_ms, core->now_ns);
     if (mesh_timer_set(&core->beats, &session->timer, core->now_ns + session->beat.interval_ns) <
         0) {
+        free(session->identity);
         free(session);
         return NULL;
     }
     if (table_add(&core->by_peer, &session->by_peer, peer_key(side, peer)) < 0) {
         mesh_timer_cancel(&core->beats, &session->timer);
+        free(session->identity);
         free(session);
         return NULL;
     }
@@ -129,6 +138,10 @@ void session_hello(struct broker_core *core, const struct broker_event *event)
 
     if (session)
         session_end(core, session, "it began another session");
+    if (event->identity && !event->who) {
+        identity_refuse(core, event->side, event->peer, "your certificate was withdrawn");
+        return;
+    }
     if (mesh_frame_unpack(event->frame, &dragoman__mesh__v1__hello__descriptor, HELLO_MAX, &body) <
         0) {
         stats_protocol_error();
@@ -141,7 +154,7 @@ void session_hello(struct broker_core *core, const struct broker_event *event)
         core_send_error(core, BROKER_ANSWER, event->side, event->peer, STATUS_UNIMPLEMENTED,
                         "this broker speaks version 1 of the protocol only");
     } else {
-        session = session_make(core, event->side, event->peer, hello);
+        session = session_make(core, event, hello);
         if (session)
             welcome(core, session, hello->features);
         else

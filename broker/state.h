@@ -29,9 +29,10 @@ struct session {
     bool bundles;             /* it takes them */
     struct mesh_heartbeat beat;
     struct mesh_timer timer;
-    uint64_t last_id;      /* greatest call id: of the caller's, or sent to the worker */
-    struct worker *worker; /* back, once registered */
-    struct calls calls;    /* front: those that have not ended */
+    uint64_t last_id;               /* greatest call id: of the caller's, or sent to the worker */
+    struct worker *worker;          /* back, once registered */
+    struct mesh_identity *identity; /* owned; NULL: nobody in particular */
+    struct calls calls;             /* front: those that have not ended */
 };
 
 struct local; /* what the broker knows of a call that it answers itself */
@@ -132,6 +133,20 @@ void session_beats(struct broker_core *core);
 /* The peer's mistake: tell it, then the session is over. The session is gone afterwards. */
 void core_session_error(struct broker_core *core, struct session *session, enum status_code code,
                         const char *why);
+
+/* ---- identity.c ---- */
+
+/* Copy it into a new session. @return 0; -1: memory is out */
+int identity_take(struct session *session, const struct mesh_identity *identity);
+uint16_t identity_number(const struct session *session);
+bool identity_may_call(const struct session *session, const char *service, size_t size);
+bool identity_may_offer(const struct session *session, const mesh_register *offer);
+/* Before an OPEN of that call's caller. */
+void identity_tell(struct broker_core *core, struct worker *worker, const struct call *call);
+/* A peer without a session, which gets none. */
+void identity_refuse(struct broker_core *core, enum broker_side side, uint32_t peer,
+                     const char *why);
+void identity_revoke(struct broker_core *core, enum broker_side side, uint16_t number);
 
 /* ---- worker.c ---- */
 

@@ -1,5 +1,6 @@
 #include "broker/wire.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "mesh/outbox.h"
 
@@ -23,6 +24,7 @@
 struct wire_peer {
     uint32_t peer;
     bool known;
+    bool condemned; /* its connection is to be cut */
 };
 
 /* What goes to one peer; there only while something does. */
@@ -154,8 +156,10 @@ int wire_open(struct wire *wire, enum broker_side side, void *context, const cha
     if (all_inside(endpoints)) /* where CURVE has no meaning */
         security = NULL;
     mesh_inbox_init(&wire->inbox, wire->socket, MESH_ROUTER);
-    if (security)
+    if (security) {
         wire->keyring = side == BROKER_FRONT ? security->callers : security->workers;
+        mesh_inbox_ask(&wire->inbox);
+    }
     err = mesh_security_bind(security, context, wire->socket,
                              side == BROKER_FRONT ? "mesh.client" : "mesh.worker", wire->keyring,
                              &wire->zap);
@@ -262,8 +266,29 @@ static void read_monitor(struct wire *wire)
     }
 }
 
+/* A peer that is let in no longer need not go by itself. */
+static void condemn(struct wire *wire, uint32_t peer)
+{
+    for (size_t fd = 0; fd < wire->n_fds; fd++)
+        if (wire->peer_by_fd[fd].known && wire->peer_by_fd[fd].peer == peer)
+            wire->peer_by_fd[fd].condemned = true;
+    wire->cut_ns = clock_now_ns() + WIRE_CUT_NS;
+}
+
+/* libzmq offers no way to end one connection of a ROUTER: its descriptor does. */
+static void cut_condemned(struct wire *wire)
+{
+    wire->cut_ns = 0;
+    read_monitor(wire); /* who has gone meanwhile, and whose number may be another's */
+    for (size_t fd = 0; fd < wire->n_fds; fd++)
+        if (wire->peer_by_fd[fd].known && wire->peer_by_fd[fd].condemned)
+            shutdown((int)fd, SHUT_RDWR);
+}
+
 void wire_watch(struct wire *wire, int64_t now_ns)
 {
+    if (wire->cut_ns != 0 && now_ns >= wire->cut_ns)
+        cut_condemned(wire);
     if (now_ns - wire->watched_ns < WATCH_NS)
         return;
     wire->watched_ns = now_ns;
@@ -291,18 +316,35 @@ void wire_polled(struct wire *wire, const struct pollfd *fds)
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
-int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_frame *frame)
+/* @return 0; -EBADMSG: it came past ZAP */
+static int identify(struct wire *wire, bool hello, struct wire_sender *sender)
+{
+    sender->number = 0;
+    sender->known = false;
+    if (!wire->keyring)
+        return 0;
+    if (!wire->inbox.let_in)
+        return -EBADMSG;
+    sender->number = wire->inbox.sender;
+    if (hello && sender->number)
+        sender->known = mesh_keyring_identity(wire->keyring, sender->number, &sender->who);
+    return 0;
+}
+
+int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_frame *frame,
+              struct wire_sender *sender)
 {
     int err = mesh_inbox_recv(&wire->inbox, &message->message, frame);
+    bool hello = err == 0 && frame->header.kind == MESH_HELLO;
 
     message->filled = err == 0;
     if (err == -EAGAIN)
         wire->unsure = false;
-    if (err == 0 && frame->header.kind == MESH_HELLO) {
+    if (hello) {
         read_monitor(wire); /* of whoever had this descriptor before */
         note_fd(wire, message->message.peer, zmq_msg_get(&message->message.first, ZMQ_SRCFD));
     }
-    return err;
+    return err == 0 ? identify(wire, hello, sender) : err;
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
@@ -392,6 +434,9 @@ void wire_act(struct wire *wire, struct broker_message *action)
         break;
     case BROKER_ANSWER:
         answer(wire, action);
+        break;
+    case BROKER_CUT:
+        condemn(wire, action->message.peer);
         break;
     case BROKER_FORGET:
         outgoing = outgoing_find(wire, action->message.peer);

@@ -16,6 +16,8 @@
 #include <poll.h>
 #include <sys/queue.h>
 
+#define WIRE_CUT_NS 500000000 /* for the last word to leave before a connection is cut */
+
 struct wire_lost {
     uint32_t peer;
     const char *why;
@@ -37,6 +39,7 @@ struct wire {
     size_t n_endpoints;
     struct wire_peer *peer_by_fd; /* (n_fds) */
     size_t n_fds;
+    int64_t cut_ns; /* when peers that are let in no longer are cut off; 0: none is to be */
     struct mesh_inbox inbox;
     struct table outgoing_by_peer;
     struct outgoing_list gathering; /* peers for whom something was put since the last flush */
@@ -63,8 +66,16 @@ void wire_close(struct wire *wire, int linger_ms);
 void wire_fds(const struct wire *wire, struct pollfd *fds);
 void wire_polled(struct wire *wire, const struct pollfd *fds);
 
+/** Who sent a message. */
+struct wire_sender {
+    uint16_t number; /* 0: no keys are asked for */
+    bool known;      /* of HELLO: whether `who` is filled */
+    struct mesh_identity who;
+};
+
 /** Receive one message. @return as mesh_message_recv() */
-int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_frame *frame);
+int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_frame *frame,
+              struct wire_sender *sender);
 
 /** Carry an action out, with the next flush; the node goes back to the core when it is done with. */
 void wire_act(struct wire *wire, struct broker_message *action);

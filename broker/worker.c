@@ -18,6 +18,12 @@ void worker_register(struct broker_core *core, struct session *session, struct m
         core_session_error(core, session, STATUS_INVALID_ARGUMENT, "REGISTER does not parse");
         return;
     }
+    if (!identity_may_offer(session, (const mesh_register *)body)) {
+        protobuf_c_message_free_unpacked(body, NULL);
+        core_session_error(core, session, STATUS_PERMISSION_DENIED,
+                           "your certificate does not allow one of these services");
+        return;
+    }
     if (registry_add(&core->registry, session, (mesh_register *)body, core->now_ns,
                      &session->worker, &why) < 0) {
         core_session_error(core, session, STATUS_INVALID_ARGUMENT, why ? why : "out of memory");

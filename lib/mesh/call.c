@@ -39,6 +39,7 @@ void mesh_call_release(struct mesh_call *call)
         close(call->cancel_fd);
     free(call->tenant);
     free(call->watched);
+    free(call->peer_name);
     free(call);
 }
 
@@ -73,6 +74,11 @@ struct mesh_call *mesh_call_create(struct mesh_server *server, const struct serv
     call->compress = (header->flags & MESH_COMPRESS) != 0;
     mesh_message_move(&call->open, open);
     return call;
+}
+
+void mesh_call_set_peer(struct mesh_call *call, const char *name)
+{
+    call->peer_name = name ? strdup(name) : NULL;
 }
 
 /* ---- posting --------------------------------------------------------------------------------- */
@@ -342,6 +348,7 @@ static bool intercept_start(struct mesh_call *call)
     call->seen.deadline_ns = call->deadline_ns;
     call->seen.metadata = call->metadata;
     call->seen.tenant = call->tenant;
+    call->seen.peer = call->peer_name;
     if (!mesh_intercept_start(mesh_server_interceptors(call->server), call->states, &call->seen,
                               &call->n_intercepting, &refusal)) {
         mesh_call_fail(call, refusal.code, "%s", refusal.message);

@@ -79,6 +79,7 @@ struct mesh_call {
     bool initial_sent, has_response;
     struct mesh_message response; /* of a unary answer: an END, to be completed */
     struct mesh_metadata *metadata, *initial, *trailers;
+    char *peer_name; /* of the caller's certificate; NULL: not known */
     uint32_t retry_delay_ms;
     char *tenant;                 /* NULL: the default one */
     char trace_id[TRACE_ID_TEXT]; /* of `seen`, once asked for */
@@ -106,6 +107,9 @@ void mesh_call_release(struct mesh_call *call);
 struct mesh_call *mesh_call_create(struct mesh_server *server, const struct server_method *method,
                                    struct mesh_message *open, const struct mesh_frame *frame,
                                    int64_t now_ns);
+
+/** Before its handler starts: who calls, copied; NULL: not known. */
+void mesh_call_set_peer(struct mesh_call *call, const char *name);
 
 /** The handler shall stop. @return whether none had started: the call is over, END is the caller's to send */
 bool mesh_call_cancel(struct mesh_call *call, enum status_code code, const char *why);

@@ -252,7 +252,7 @@ const char *mesh_kind_name(uint8_t kind)
         [MESH_OPEN] = "OPEN",         [MESH_ACCEPT] = "ACCEPT",
         [MESH_INITIAL] = "INITIAL",   [MESH_DATA] = "DATA",
         [MESH_CREDIT] = "CREDIT",     [MESH_CANCEL] = "CANCEL",
-        [MESH_END] = "END",
+        [MESH_END] = "END",           [MESH_IDENTITY] = "IDENTITY",
     };
 
     if (kind >= sizeof(names) / sizeof(names[0]) || !names[kind])

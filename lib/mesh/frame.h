@@ -34,6 +34,7 @@ enum mesh_frame_kind {
     MESH_CAPACITY = 18,
     MESH_DRAIN = 19,
     MESH_DRAINED = 20,
+    MESH_IDENTITY = 21,
     MESH_OPEN = 32,
     MESH_ACCEPT = 33,
     MESH_INITIAL = 34,

@@ -230,6 +230,11 @@ int64_t mesh_call_remaining_ms(const void *data)
     return (call->deadline_ns - clock_now_ns()) / NS_PER_MS;
 }
 
+const char *mesh_call_peer(const void *call)
+{
+    return ((const struct mesh_call *)call)->peer_name;
+}
+
 const struct mesh_metadata *mesh_call_metadata(const void *call)
 {
     return ((const struct mesh_call *)call)->metadata;

@@ -1,6 +1,7 @@
 #include "mesh/inbox.h"
 
 #include "mesh/bundle.h"
+#include "mesh/security.h"
 
 #include <errno.h>
 #include <string.h>
@@ -8,6 +9,11 @@
 void mesh_inbox_init(struct mesh_inbox *inbox, void *socket, enum mesh_socket_kind kind)
 {
     *inbox = (struct mesh_inbox){.socket = socket, .kind = kind};
+}
+
+void mesh_inbox_ask(struct mesh_inbox *inbox)
+{
+    inbox->asks = true;
 }
 
 void mesh_inbox_fini(struct mesh_inbox *inbox)
@@ -73,6 +79,8 @@ int mesh_inbox_recv(struct mesh_inbox *inbox, struct mesh_message *out, struct m
         err = mesh_message_recv_any(inbox->socket, inbox->kind, out);
         if (err < 0)
             return err;
+        if (inbox->asks) /* the messages of a bundle no longer know */
+            inbox->let_in = mesh_security_sender(out, &inbox->sender);
         if (!mesh_bundle_is(zmq_msg_data(&out->first), zmq_msg_size(&out->first)))
             return mesh_message_decode(out, frame);
         err = open_bundle(inbox, out);

@@ -16,9 +16,14 @@ struct mesh_inbox {
     uint32_t peer;
     zmq_msg_t bundle;
     size_t at;
+    bool asks;       /* there is CURVE: who has sent what was received last is wanted, */
+    bool let_in;     /* whether it came through ZAP, or from this process, */
+    uint16_t sender; /* and the number of its key; 0: of this process */
 };
 
 void mesh_inbox_init(struct mesh_inbox *inbox, void *socket, enum mesh_socket_kind kind);
+/** Fill `let_in` and `sender` from now on. */
+void mesh_inbox_ask(struct mesh_inbox *inbox);
 /** Drop what is left of a bundle. */
 void mesh_inbox_fini(struct mesh_inbox *inbox);
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct mesh_keyring {
     struct key_set keys;
     size_t *by_number; /* (next_number) place in keys + 1; 0: not good any more */
     uint32_t next_number;
+    _Atomic uint64_t version;
 };
 
 static int compare(const void *a, const void *b)
@@ -207,6 +209,8 @@ int mesh_keyring_reload(struct mesh_keyring *keyring, uint16_t **gone, size_t *n
         keyring->next_number = next;
         index_numbers(keyring);
         keys = before;
+        if (n_left > 0)
+            atomic_fetch_add(&keyring->version, 1);
     } else {
         err = next > MESH_KEYRING_MAX + 1 ? -ENOSPC : -ENOMEM;
         snprintf(why, MESH_WHY_MAX, "%s the certificates in '%.300s': restart this process",
@@ -252,6 +256,11 @@ bool mesh_keyring_identity(struct mesh_keyring *keyring, uint16_t number, struct
         *out = keyring->keys.entries[place - 1].identity;
     pthread_mutex_unlock(&keyring->lock);
     return place > 0;
+}
+
+uint64_t mesh_keyring_version(const struct mesh_keyring *keyring)
+{
+    return atomic_load_explicit(&keyring->version, memory_order_relaxed);
 }
 
 size_t mesh_keyring_count(struct mesh_keyring *keyring)

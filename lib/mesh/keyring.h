@@ -40,6 +40,9 @@ void mesh_keyring_destroy(struct mesh_keyring **keyring);
 int mesh_keyring_reload(struct mesh_keyring *keyring, uint16_t **gone, size_t *n_gone,
                         char why[MESH_WHY_MAX]);
 
+/** Changes with each reload that took something away: time to ask again who is still good. */
+uint64_t mesh_keyring_version(const struct mesh_keyring *keyring);
+
 size_t mesh_keyring_count(struct mesh_keyring *keyring);
 const char *mesh_keyring_folder(const struct mesh_keyring *keyring);
 

@@ -27,6 +27,8 @@ struct mesh_peers {
     int fd;
     struct mesh_monitor monitor;
     struct mesh_zap *zap;
+    struct mesh_keyring *keyring; /* NULL: no CURVE */
+    uint64_t keyring_version;
     char endpoint[256];
     int64_t now_ns, look_at;
     struct mesh_inbox inbox;
@@ -138,6 +140,7 @@ static void drop(struct mesh_peers *peers, struct mesh_peer *peer, const char *w
         peers->n_stuck--;
     unlist(peers, peer);
     mesh_outbox_fini(&peer->outbox);
+    free(peer->identity);
     free(peer);
 }
 
@@ -220,7 +223,36 @@ static void send_welcome(struct mesh_peers *peers, struct mesh_peer *peer, uint3
         send_bare(peers, peer, MESH_GOAWAY, 0);
 }
 
-static void begin(struct mesh_peers *peers, uint32_t id, const hello_message *said, int fd)
+/* @return whether somebody may begin a session; *out is who, NULL: nobody in particular */
+static bool identify(const struct mesh_peers *peers, struct mesh_identity **out)
+{
+    uint16_t number = peers->inbox.sender;
+    struct mesh_identity who;
+
+    *out = NULL;
+    if (!peers->keyring)
+        return true;
+    if (!peers->inbox.let_in || (number && !mesh_keyring_identity(peers->keyring, number, &who)))
+        return false;
+    if (!number)
+        return true;
+    *out = malloc(sizeof(who));
+    if (*out)
+        **out = who;
+    return *out != NULL;
+}
+
+/* A routing id is no proof of who sends. */
+static bool is_his(const struct mesh_peers *peers, const struct mesh_peer *peer)
+{
+    if (!peers->keyring)
+        return true;
+    return peers->inbox.let_in &&
+           peers->inbox.sender == (peer->identity ? peer->identity->number : 0);
+}
+
+static void begin(struct mesh_peers *peers, uint32_t id, const hello_message *said, int fd,
+                  struct mesh_identity *identity)
 {
     struct mesh_peer **place = place_of(peers, id);
     struct mesh_peer *peer;
@@ -231,11 +263,13 @@ static void begin(struct mesh_peers *peers, uint32_t id, const hello_message *sa
     place = place_of(peers, id);
     peer = peers->n_peers < PEERS_MAX ? calloc(1, sizeof(*peer)) : NULL;
     if (!peer) {
+        free(identity);
         send_error(peers, id, STATUS_RESOURCE_EXHAUSTED, "too many sessions");
         return;
     }
     peer->id = id;
     peer->fd = fd;
+    peer->identity = identity;
     peer->max_message_bytes = peers->options.max_message_bytes;
     if (said->max_message_bytes > 0 && said->max_message_bytes < peer->max_message_bytes)
         peer->max_message_bytes = (size_t)said->max_message_bytes;
@@ -255,6 +289,7 @@ static void hello(struct mesh_peers *peers, struct mesh_message *message,
                   const struct mesh_frame *frame)
 {
     ProtobufCMessage *body = NULL;
+    struct mesh_identity *identity = NULL;
     const hello_message *said;
 
     if (mesh_frame_unpack(frame, &dragoman__mesh__v1__hello__descriptor, MESH_INLINE_MAX, &body) <
@@ -265,9 +300,11 @@ static void hello(struct mesh_peers *peers, struct mesh_message *message,
     said = (const hello_message *)body;
     if (said->version_min > MESH_VERSION || said->version_max < MESH_VERSION) {
         send_error(peers, message->peer, STATUS_UNIMPLEMENTED, "no protocol version in common");
+    } else if (!identify(peers, &identity)) {
+        send_error(peers, message->peer, STATUS_UNAUTHENTICATED, "your certificate was withdrawn");
     } else {
         hear_disconnects(peers); /* the number of a closed connection may be this one's by now */
-        begin(peers, message->peer, said, zmq_msg_get(&message->first, ZMQ_SRCFD));
+        begin(peers, message->peer, said, zmq_msg_get(&message->first, ZMQ_SRCFD), identity);
     }
     protobuf_c_message_free_unpacked(body, NULL);
 }
@@ -290,6 +327,10 @@ static bool session_frame(struct mesh_peers *peers, struct mesh_message *message
     if (!peer) {
         if (deserves_error(frame->header.kind))
             send_error(peers, message->peer, STATUS_FAILED_PRECONDITION, "say HELLO first");
+        return true;
+    }
+    if (!is_his(peers, peer)) {
+        metric_add(peers->rejected, 1);
         return true;
     }
     mesh_heartbeat_heard(&peer->beat, peers->now_ns);
@@ -375,6 +416,25 @@ static void retry_one(struct mesh_peers *peers, struct mesh_peer *peer)
         break_off(peers, peer, "its connection is gone");
 }
 
+static void drop_if_revoked(struct mesh_peers *peers, struct mesh_peer *peer)
+{
+    struct mesh_identity who;
+
+    if (peer->identity && !mesh_keyring_identity(peers->keyring, peer->identity->number, &who))
+        mesh_peers_reject(peers, peer, STATUS_UNAUTHENTICATED, "your certificate was withdrawn");
+}
+
+/* After a reload, on whatever thread that was. */
+static void look_at_keyring(struct mesh_peers *peers)
+{
+    uint64_t version = mesh_keyring_version(peers->keyring);
+
+    if (version == peers->keyring_version)
+        return;
+    peers->keyring_version = version;
+    each(peers, drop_if_revoked);
+}
+
 bool mesh_peers_step(struct mesh_peers *peers, int64_t now_ns)
 {
     bool busy;
@@ -386,6 +446,8 @@ bool mesh_peers_step(struct mesh_peers *peers, int64_t now_ns)
         peers->listen_at = now_ns + LISTEN_MS * NS_PER_MS;
         hear_disconnects(peers);
     }
+    if (peers->keyring)
+        look_at_keyring(peers);
     if (peers->n_stuck > 0)
         each(peers, retry_one);
     mesh_peers_flush(peers);
@@ -464,6 +526,11 @@ static int secure(struct mesh_peers *peers)
     int err = mesh_security_bind(security, peers->options.context, peers->socket, "mesh.client",
                                  security ? security->callers : NULL, &peers->zap);
 
+    if (security) {
+        mesh_inbox_ask(&peers->inbox);
+        peers->keyring = security->callers;
+        peers->keyring_version = err < 0 ? 0 : mesh_keyring_version(security->callers);
+    }
     errno = -err;
     return err;
 }

@@ -21,8 +21,9 @@ struct mesh_peer {
     bool bundles; /* it takes them */
     bool gathers; /* in the list of those to flush */
     struct mesh_peer *next_gathering;
-    size_t max_message_bytes; /* the smaller of both sides' */
-    char broken[64];          /* why the session ends with this step */
+    size_t max_message_bytes;       /* the smaller of both sides' */
+    char broken[64];                /* why the session ends with this step */
+    struct mesh_identity *identity; /* owned; NULL: nobody in particular */
 
     struct mesh_source source; /* the owner's */
 };

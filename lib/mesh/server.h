@@ -105,6 +105,8 @@ int64_t mesh_call_remaining_ms(const void *call);
 const struct mesh_metadata *mesh_call_metadata(const void *call);
 /** 32 hex digits, zeros without a trace; the handler's own thread only. */
 const char *mesh_call_trace_id(const void *call);
+/** The name in the caller's certificate, which it has proven to be its own (docs/security.md); NULL without CURVE. */
+const char *mesh_call_peer(const void *call);
 /** Before the first answer. */
 int mesh_call_add_initial_metadata(void *call, const char *key, const void *value, size_t size);
 int mesh_call_add_trailer(void *call, const char *key, const void *value, size_t size);

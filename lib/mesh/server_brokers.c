@@ -117,6 +117,7 @@ static void on_down(void *arg, const char *why)
     broker->registered = false;
     look_at_readiness(server);
     server_calls_lose(server, &broker->source);
+    mesh_identities_forget(&broker->source.identities);
     count_running(server);
     lease_down(&server->lease, broker->source.id);
 }
@@ -141,7 +142,10 @@ void server_brokers_frame(struct mesh_server *server, struct mesh_source *source
 {
     struct broker_session *broker = &server->brokers[source->id];
 
-    if (frame->header.kind == MESH_REGISTERED) {
+    if (frame->header.kind == MESH_IDENTITY) {
+        if (mesh_identities_learn(&source->identities, frame) < 0)
+            mesh_link_reject(&broker->link, STATUS_INVALID_ARGUMENT, "IDENTITY that is none");
+    } else if (frame->header.kind == MESH_REGISTERED) {
         broker->registered = true;
         look_at_readiness(server);
         log_info("registered with the broker at '%s'", broker->link.options.endpoint);
@@ -210,8 +214,10 @@ int server_brokers_init(struct mesh_server *server)
 
 void server_brokers_fini(struct mesh_server *server, int linger_ms)
 {
-    for (size_t i = 0; i < server->n_brokers; i++)
+    for (size_t i = 0; i < server->n_brokers; i++) {
         mesh_link_fini(&server->brokers[i].link, linger_ms);
+        mesh_identities_forget(&server->brokers[i].source.identities);
+    }
     free(server->brokers);
     server->brokers = NULL;
     server->n_brokers = 0;

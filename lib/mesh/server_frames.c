@@ -1,6 +1,8 @@
 #include "base/metrics.h"
 #include "mesh/server_state.h"
 
+#include <string.h>
+
 #define QUEUE_MAX 1024                 /* calls that wait for a thread, of a server with `bind` */
 #define QUEUE_BYTES ((size_t)64 << 20) /* and what they hold together */
 #define WATCHES_MAX 256
@@ -84,6 +86,31 @@ static bool admit(struct mesh_server *server, const struct server_method *method
     return true;
 }
 
+/* What the certificate of a caller that is connected to us allows; a broker has seen to that of its callers. */
+static bool permitted(const struct mesh_source *source, const struct server_method *method,
+                      struct status *status)
+{
+    const struct mesh_identity *identity = source->peer ? source->peer->identity : NULL;
+    const char *service = method ? method->method->path + 1 : "";
+    size_t size = strcspn(service, "/");
+
+    if (!identity || !method || method->own || method->watch ||
+        mesh_services_match(identity->services, service, size))
+        return true;
+    status_set(status, STATUS_PERMISSION_DENIED,
+               "the certificate '%s' does not allow calls of %.*s", identity->name, (int)size,
+               service);
+    return false;
+}
+
+/* By its certificate; NULL: not known. */
+static const char *caller_name(const struct mesh_source *source, const struct mesh_header *open)
+{
+    if (source->peer)
+        return source->peer->identity ? source->peer->identity->name : NULL;
+    return mesh_identities_name(&source->identities, open->status);
+}
+
 static void start_call(struct mesh_server *server, struct mesh_call *call)
 {
     call->open_bytes = mesh_message_bytes(&call->open);
@@ -106,6 +133,7 @@ static void accept_call(struct mesh_server *server, struct mesh_source *source,
                         const struct server_method *method, struct mesh_message *message,
                         const struct mesh_frame *frame)
 {
+    const char *name = caller_name(source, &frame->header);
     struct mesh_call *call = mesh_call_create(server, method, message, frame, server->now_ns);
     struct mesh_frame moved;
 
@@ -113,6 +141,7 @@ static void accept_call(struct mesh_server *server, struct mesh_source *source,
         return; /* its caller's deadline must do: there is no memory even for an answer */
     call->message_max =
         source->peer ? source->peer->max_message_bytes : source->link->max_message_bytes;
+    mesh_call_set_peer(call, name);
     server_call_list(server, call, source);
     if (method->watch) {
         mesh_message_frame(&call->open, &moved);
@@ -135,7 +164,8 @@ static void on_open(struct mesh_server *server, struct mesh_source *source,
         return;
     }
     source->last_call = frame->header.call_id;
-    if (!admit(server, method, frame, mesh_message_bytes(message), &status))
+    if (!permitted(source, method, &status) ||
+        !admit(server, method, frame, mesh_message_bytes(message), &status))
         server_refuse(server, source, frame->header.call_id, &status);
     else if (method->own)
         method->own(server, source, frame);
@@ -216,6 +246,7 @@ void server_frame(struct mesh_server *server, struct mesh_source *source,
     case MESH_CANCEL:
         on_call_frame(server, source, message, frame);
         break;
+    case MESH_IDENTITY:
     case MESH_REGISTERED:
     case MESH_DRAINED:
         if (source->link) {

@@ -146,6 +146,8 @@ static void deliver(struct puppet *puppet, enum broker_side side, uint32_t peer,
     message->filled = true;
     message->message.peer = peer;
     mesh_message_frame(&message->message, &frame);
+    event.identity = puppet->who[side] ? puppet->who[side]->number : 0;
+    event.who = frame.header.kind == MESH_HELLO ? puppet->who[side] : NULL;
     puppet_step(puppet, &event);
 }
 

@@ -27,6 +27,7 @@ struct puppet {
     struct broker_core *core;
     int64_t now_ns;
     uint32_t heartbeat_ms;
+    const struct mesh_identity *who[2]; /* by side: whose key sends from now on; NULL: no keys */
     struct seen *first, **last;
     struct seen taken; /* the last one that puppet_take() gave */
 };

@@ -65,6 +65,8 @@ static void enter(void *call)
         else if (strcmp(key, ECHO_TRACE) == 0)
             mesh_call_add_trailer(call, key, mesh_call_trace_id(call),
                                   strlen(mesh_call_trace_id(call)));
+        else if (strcmp(key, ECHO_PEER) == 0 && mesh_call_peer(call))
+            mesh_call_add_trailer(call, key, mesh_call_peer(call), strlen(mesh_call_peer(call)));
     }
 }
 

@@ -14,6 +14,8 @@
 #define ECHO_TRAILING "x-test-echo-trailing-bin"
 /* And under this one the trace id that the handler saw, as a trailer, whatever the value. */
 #define ECHO_TRACE "x-test-trace"
+/* Likewise the name in the caller's certificate; nothing when it is not known. */
+#define ECHO_PEER "x-test-peer"
 
 struct echo_counts {
     atomic_int started, ended, cancelled;
