@@ -112,10 +112,10 @@ static void numbers_do_not_change(void **state)
         uint8_t number;
         const char *name;
     } kinds[] = {
-        {1, "HELLO"},  {2, "WELCOME"},  {3, "PING"},      {4, "PONG"},        {5, "GOAWAY"},
-        {6, "BYE"},    {7, "ERROR"},    {16, "REGISTER"}, {17, "REGISTERED"}, {18, "CAPACITY"},
-        {19, "DRAIN"}, {20, "DRAINED"}, {32, "OPEN"},     {33, "ACCEPT"},     {34, "INITIAL"},
-        {35, "DATA"},  {36, "CREDIT"},  {37, "CANCEL"},   {38, "END"},
+        {1, "HELLO"},    {2, "WELCOME"},  {3, "PING"},      {4, "PONG"},        {5, "GOAWAY"},
+        {6, "BYE"},      {7, "ERROR"},    {16, "REGISTER"}, {17, "REGISTERED"}, {18, "CAPACITY"},
+        {19, "DRAIN"},   {20, "DRAINED"}, {21, "IDENTITY"}, {32, "OPEN"},       {33, "ACCEPT"},
+        {34, "INITIAL"}, {35, "DATA"},    {36, "CREDIT"},   {37, "CANCEL"},     {38, "END"},
     };
     int named = 0;
 
