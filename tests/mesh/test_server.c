@@ -88,6 +88,16 @@ static const struct mesh_interceptor second_one = {
     .name = "second", .context = &second, .start = on_start, .message = on_message, .end = on_end};
 static const struct mesh_interceptor *const both[] = {&first_one, &second_one};
 
+static size_t notes_of(struct witness *witness)
+{
+    size_t n;
+
+    pthread_mutex_lock(&witness->lock);
+    n = witness->n;
+    pthread_mutex_unlock(&witness->lock);
+    return n;
+}
+
 static void saw(struct witness *witness, const char *want)
 {
     char text[NOTES * 65] = "";
@@ -213,7 +223,7 @@ static void they_hear_of_failure_and_cancellation(void **state)
     request.until_cancelled = true;
     assert_int_equal(rig_unary(channel, &request, &options, NULL).code, STATUS_DEADLINE_EXCEEDED);
     rig_wait(atomic_load(&echo_counts.ended) == 2);
-    rig_wait(first.n == 6);
+    rig_wait(notes_of(&first) == 6);
     assert_string_equal(first.notes[2], "end NOT_FOUND");
     assert_string_equal(first.notes[5], "end DEADLINE_EXCEEDED");
 }
