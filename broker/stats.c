@@ -24,11 +24,11 @@ struct service_metrics *stats_service(const char *name)
         return NULL;
     snprintf(metrics->name, sizeof(metrics->name), "%s", name);
     snprintf(labels, sizeof(labels), "service=\"%s\"", metrics->name);
-    metrics->waited = metrics_histogram("dragoman_broker_queue_seconds",
+    metrics->waited = metrics_histogram("mesh_broker_queue_duration_seconds",
                                         "Time from a call's arrival to its worker.", labels);
     metrics->took = metrics_histogram("dragoman_broker_call_seconds",
                                       "Time from a call's arrival to its end.", labels);
-    metrics->queued = metrics_gauge("dragoman_broker_queue_length", "Calls that wait.", labels);
+    metrics->queued = metrics_gauge("mesh_broker_queue_length", "Calls that wait.", labels);
     metrics->queued_bytes =
         metrics_gauge("dragoman_broker_queue_bytes", "Bytes of calls that wait.", labels);
     metrics->running = metrics_gauge("dragoman_broker_running", "Calls that workers run.", labels);

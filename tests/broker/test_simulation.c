@@ -78,6 +78,38 @@ static void come(struct peer *peer)
         sim_connect(peer, (int)((i - CALLERS) % BROKERS));
 }
 
+static void make_broker(int broker)
+{
+    struct broker_core_options options = {.queue_limit = QUEUE_LIMIT,
+                                          .queue_bytes = QUEUE_BYTES,
+                                          .max_message_bytes = 1 << 20,
+                                          .heartbeat_ms = BEAT_MS,
+                                          .seed = draw()};
+
+    assert_int_equal(broker_core_create(&options, sim.now_ns, &sim.cores[broker]), 0);
+}
+
+/* It drains; or it goes, with a word or without, and another one comes in its place. */
+static void broker_fault(int broker)
+{
+    struct broker_event event = {.kind = BROKER_DRAIN};
+
+    if (chance(60)) {
+        sim_step(broker, &event);
+        return;
+    }
+    if (chance(50)) {
+        event.kind = BROKER_STOP;
+        sim_step(broker, &event);
+        check_stopped(broker);
+    }
+    for (size_t i = 0; i < PEERS; i++)
+        if (sim.peers[i].connected && sim.peers[i].broker == broker)
+            sim_disconnect(&sim.peers[i], false);
+    broker_core_destroy(&sim.cores[broker]);
+    make_broker(broker);
+}
+
 static void fault(struct peer *peer)
 {
     struct broker_event rubbish = {
@@ -90,6 +122,8 @@ static void fault(struct peer *peer)
         sim_disconnect(peer, chance(80)); /* if not, its heartbeats tell */
     } else if (chance(5)) {
         peer->silent = true;
+    } else if (chance(2)) {
+        broker_fault(peer->broker);
     }
 }
 
@@ -201,11 +235,6 @@ static void finish(void)
 
 static void begin(uint64_t seed)
 {
-    struct broker_core_options options = {.queue_limit = QUEUE_LIMIT,
-                                          .queue_bytes = QUEUE_BYTES,
-                                          .max_message_bytes = 1 << 20,
-                                          .heartbeat_ms = BEAT_MS};
-
     sim.seed = seed;
     sim.random = seed * 0x9E3779B97F4A7C15u + 1;
     sim.now_ns = 1000 * MS;
@@ -213,10 +242,8 @@ static void begin(uint64_t seed)
     sim.next_route = 0;
     sim.next_id = sim.next_ping = 0;
     memset(sim.by_id, 0, sizeof(sim.by_id));
-    for (int i = 0; i < BROKERS; i++) {
-        options.seed = seed + (uint64_t)i;
-        assert_int_equal(broker_core_create(&options, sim.now_ns, &sim.cores[i]), 0);
-    }
+    for (int i = 0; i < BROKERS; i++)
+        make_broker(i);
     for (size_t i = 0; i < WORKERS; i++)
         process_init(&sim.processes[i]);
     for (size_t i = 0; i < PEERS; i++) {

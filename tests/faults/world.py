@@ -212,7 +212,7 @@ class World:
         """No call is left anywhere."""
         for broker in self.brokers:
             until(lambda broker=broker: not broker.metric("dragoman_broker_running") and
-                  not broker.metric("dragoman_broker_queue_length"), f"{broker.name} has no call left")
+                  not broker.metric("mesh_broker_queue_length"), f"{broker.name} has no call left")
 
     def log(self, name):
         with open(os.path.join(self.folder, name + ".log"), encoding="utf-8", errors="replace") as file:

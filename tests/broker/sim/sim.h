@@ -56,7 +56,7 @@ struct sim_call {
     int64_t timeout_ns; /* 0: none */
     int64_t
         deadline_ns; /* from its arrival at the broker; MESH_NEVER before that, and without one */
-    bool idempotent, stream, waits, watch, accepted, finished;
+    bool idempotent, stream, waits, watch, arrived, accepted, finished;
     bool lost;      /* with its caller's session */
     bool refused;   /* its END says that nothing has run */
     int64_t end_ns; /* when the broker sent its END; 0: not yet */
@@ -159,6 +159,8 @@ void check_deadlines(void);
 void check_slots(const struct process *process);
 /* Nothing is under way: what was granted is what the other side knows. */
 void check_grants(void);
+/* A broker has stopped: it has ended all its calls. */
+void check_stopped(int broker);
 /* All is over: every call has ended, once, and nothing is left. */
 void check_over(void);
 

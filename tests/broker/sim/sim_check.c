@@ -132,6 +132,16 @@ static void check_empty(struct broker_core *core)
     }
 }
 
+void check_stopped(int broker)
+{
+    for (size_t i = 0; i < PEERS; i++)
+        for (size_t j = 0; j < sim.n_calls; j++)
+            if (sim.peers[i].connected && sim.peers[i].broker == broker &&
+                sim.calls[j].caller == sim.peers[i].route && sim.calls[j].arrived)
+                check(sim.calls[j].lost || sim.calls[j].end_ns != 0); /* I1, I11 */
+    check_empty(sim.cores[broker]);
+}
+
 void check_over(void)
 {
     for (size_t i = 0; i < sim.n_calls; i++)

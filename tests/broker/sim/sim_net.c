@@ -135,6 +135,8 @@ static void note_arrival(const struct peer *peer, const struct mesh_header *head
                                 ? call_of_id(header->call_id)
                                 : NULL;
 
+    if (call)
+        call->arrived = true;
     if (call && call->timeout_ns != 0)
         call->deadline_ns = sim.now_ns + call->timeout_ns;
 }
