@@ -65,7 +65,8 @@ def measure(site, contender, size, in_flight, seconds):
         print(f"{contender.name}, {SIZES.get(size, size)}, {in_flight} in flight: stands still", file=sys.stderr)
         return None
     if done.returncode != 0:
-        print(f"{contender.name}: {done.stderr.strip()}", file=sys.stderr)
+        print(f"{contender.name}, {SIZES.get(size, size)}, {in_flight} in flight: exit {done.returncode} {done.stderr.strip()}",
+              file=sys.stderr)
         return None
     return json.loads(done.stdout.splitlines()[-1])
 

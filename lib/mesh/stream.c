@@ -192,8 +192,10 @@ static void put(struct mesh_stream *stream, struct stream_post *note, enum strea
 
 static void post(struct mesh_stream *stream, struct stream_post *note, enum stream_post_kind kind)
 {
+    struct mesh_channel *channel = stream->channel;
+
     put(stream, note, kind);
-    mesh_driver_attend(stream->channel);
+    mesh_driver_attend(channel); /* the stream may be gone: an answer without a waiter ends it */
 }
 
 static bool at_once(const struct mesh_stream *stream)
