@@ -20,7 +20,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 64          /* one more pushes out the one that has been quiet longest */
+#define CONNECTIONS_MAX                                                                            \
+    32 /* one more pushes out the one that has been quiet longest; poll() takes no more than RLIMIT_NOFILE */
 #define PAGE_MAX ((size_t)16 << 20) /* bytes of one answer */
 #define REQUEST_MS 5000             /* for a whole request, and for taking some of an answer */
 #define IDLE_MS 30000               /* between the requests of a connection */

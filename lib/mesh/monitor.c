@@ -1,13 +1,17 @@
 #include "mesh/monitor.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <zmq.h>
 
 #define SLACK_MS 500 /* for what libzmq does on other threads */
@@ -16,7 +20,20 @@
      ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 #define EVENTS                                                                                     \
     (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_MONITOR_STOPPED | HANDSHAKE_FAILED)
+#define SPARE_FDS 64u /* of the process, or a quarter of what it may open */
+#define TELL_NS INT64_C(10000000000)
 #define EVENT_BYTES 6 /* a 16-bit number and a 32-bit value */
+
+/* What may be open besides connections: logs, keys, sockets of calls to other places. */
+static int most_fd(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX)
+        return INT_MAX;
+    return (int)(limit.rlim_cur -
+                 (limit.rlim_cur / 4 < SPARE_FDS ? limit.rlim_cur / 4 : SPARE_FDS));
+}
 
 int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor)
 {
@@ -26,6 +43,7 @@ int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor)
 
     snprintf(address, sizeof(address), "inproc://mesh.monitor.%u", atomic_fetch_add(&serial, 1));
     *monitor = (struct mesh_monitor){0};
+    monitor->most_fd = most_fd();
     monitor->events = zmq_socket(context, ZMQ_PAIR);
     if (!monitor->events)
         return -errno;
@@ -93,6 +111,22 @@ static enum mesh_handshake how_it_failed(uint16_t number, int32_t value)
     return MESH_HANDSHAKE_BROKEN;
 }
 
+/* The descriptor is libzmq's, which closes it when it finds the connection ended. Should it have done so already and
+ * another socket have the number by now, that one is over the limit as well. */
+static void keep_spare(struct mesh_monitor *monitor, int fd)
+{
+    int64_t now_ns;
+
+    if (fd < monitor->most_fd)
+        return;
+    shutdown(fd, SHUT_RDWR);
+    now_ns = clock_now_ns();
+    if (monitor->told_ns == 0 || now_ns - monitor->told_ns > TELL_NS)
+        log_warn("too many connections for the limit of open files: new ones are closed; raise it "
+                 "(ulimit -n)");
+    monitor->told_ns = now_ns;
+}
+
 int mesh_monitor_next(struct mesh_monitor *monitor)
 {
     uint16_t number;
@@ -101,7 +135,10 @@ int mesh_monitor_next(struct mesh_monitor *monitor)
     if (!monitor->socket)
         return -1;
     while (next_event(monitor->events, &number, &value)) {
-        monitor->n_connections += number == ZMQ_EVENT_ACCEPTED;
+        if (number == ZMQ_EVENT_ACCEPTED) {
+            monitor->n_connections++;
+            keep_spare(monitor, value);
+        }
         if (number == ZMQ_EVENT_DISCONNECTED) {
             monitor->n_connections -= monitor->n_connections > 0;
             return value;

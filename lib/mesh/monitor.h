@@ -23,6 +23,8 @@ struct mesh_monitor {
     size_t n_connections; /* accepted and not closed, of a bound socket over tcp:// or ipc:// */
     enum mesh_handshake
         failed; /* the last one that mesh_monitor_next() came by; its reader resets it */
+    int most_fd; /* a connection accepted with a greater one is closed at once: see mesh_monitor_next() */
+    int64_t told_ns; /* when that was logged last */
 };
 
 /** Watch a socket, from the thread that owns it. @return 0; -errno */
@@ -42,7 +44,13 @@ int mesh_monitor_fd(const struct mesh_monitor *monitor);
  */
 void mesh_monitor_end(struct mesh_monitor *monitor, void *socket, int linger_ms);
 
-/** Next connection that has closed. @return its file descriptor (closed; a name only); -1: none */
+/**
+ * Next connection that has closed.
+ *
+ * A process that runs out of descriptors cannot accept, and libzmq would try without end and without rest. So
+ * connections that take one of the last few are closed here as they come: their peers try again later.
+ *
+ *  @return its file descriptor (closed; a name only); -1: none */
 int mesh_monitor_next(struct mesh_monitor *monitor);
 
 #endif

@@ -7,6 +7,7 @@ import collections
 
 MS = 1_000_000
 S = 1_000_000_000
+NOBODYS = (1 << 64) - 1  # calls of the liar, who writes nothing down
 
 
 class Line:
@@ -109,7 +110,7 @@ class History:
             if call.ends[0].at > allowed:
                 yield f"I2: call {number} ended {(call.ends[0].at - allowed) // MS} ms too late"
 
-    def executes_at_most(self, tries=5):
+    def executes_at_most(self, tries=6):
         for number, call in self.invoked().items():
             most = tries if call.invoke.again == "1" else 1
             if len(call.starts) > most:
@@ -117,7 +118,7 @@ class History:
             if call.status == "OK" and not call.starts:
                 yield f"I3: call {number} is OK, but nobody executed it"
         for number, call in self.calls.items():
-            if call.starts and not call.invoke:
+            if call.starts and not call.invoke and number != NOBODYS:
                 yield f"I3: call {number} was executed, but nobody made it"
 
     def streams_in_order(self):

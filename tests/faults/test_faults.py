@@ -2,8 +2,7 @@
 """Real processes, broken on purpose under load; then the checker reads what all of them wrote down."""
 import os
 import random
-import signal
-import subprocess
+import socket
 import time
 import unittest
 
@@ -242,6 +241,54 @@ class Faults(unittest.TestCase):
             self.assertEqual(set(checked.statuses()), {"ABANDONED"})
             world.wait([world.client("--mix=once", "--threads=8", "--calls=50")])
             self.assertEqual(world.history().count("OK"), 50)
+
+    # ---- hostile peers -----------------------------------------------------------------------
+
+    def test_liars(self):
+        """Rubbish, oversize, replayed calls, forged answers: other peers' calls are served as ever."""
+        with World() as world:
+            broker = world.broker()
+            for _ in range(2):
+                world.worker()
+            base = (rss_bytes(broker.process.pid), descriptors(broker.process.pid))
+            client = world.client(f"--mix={EVERYTHING}", "--threads=8", "--seconds=6")
+            liars = [world.liar(broker, 5, seed) for seed in (11, 12, 13)]
+            world.wait([client, *liars])
+            for liar in liars:
+                self.assertGreater(int(world.log(liar.name).split()[-4]), 100)
+            self.assertGreater(broker.metric("dragoman_broker_protocol_errors_total"), 20)
+            self.check(world, least_ok=0.5)
+            until(lambda: descriptors(broker.process.pid) <= base[1] + 6, "their connections are closed", 10)
+            now = [(rss_bytes(broker.process.pid), descriptors(broker.process.pid))]
+            self.assertEqual(list(history.check_samples(now, base, 200 * MIB, 6)), [])
+
+    def test_descriptors_run_out(self):
+        """64 descriptors, 150 connections: accepting stops, calls go on, nothing spins, and all is well after."""
+        with World() as world:
+            broker = world.broker(command=["prlimit", "--nofile=64:64"])
+            world.worker()
+            client = world.client("--mix=once,again,pour", "--threads=2", "--seconds=9")
+            time.sleep(1.0)
+            pid = broker.process.pid
+            before = cpu_seconds(pid)
+            time.sleep(1.0)
+            alone = cpu_seconds(pid) - before
+            crowd = [socket.create_connection(("127.0.0.1", random.choice((broker.front, broker.back))))
+                     for _ in range(150)]
+            for connection in crowd:
+                self.addCleanup(connection.close)
+            time.sleep(0.5)
+            before = cpu_seconds(pid)
+            time.sleep(2.0)
+            crowded = (cpu_seconds(pid) - before) / 2
+            self.assertLess(crowded, alone + 0.3, "seconds of processor time each second")
+            for connection in crowd:
+                connection.close()
+            until(lambda: descriptors(pid) < 50, "the crowd is gone", 10)
+            late = world.client("--mix=once", "--threads=2", "--calls=20")
+            world.worker()
+            world.wait([late, client])
+            self.check(world, least_ok=0.999, allowed={"OK"})
 
 
 if __name__ == "__main__":

@@ -47,14 +47,14 @@ def until(condition, what, seconds=20):
 
 
 class Broker:
-    def __init__(self, world, name, flags):
-        self.world, self.name, self.flags = world, name, flags
+    def __init__(self, world, name, flags, command):
+        self.world, self.name, self.flags, self.command = world, name, flags, command
         self.front, self.back, self.admin = free_port(), free_port(), free_port()
         self.process = None
         self.start()
 
-    def start(self, command=()):
-        self.process = self.world.spawn(self.name, [*command, BROKER, f"--front=tcp://127.0.0.1:{self.front}",
+    def start(self):
+        self.process = self.world.spawn(self.name, [*self.command, BROKER, f"--front=tcp://127.0.0.1:{self.front}",
                                                     f"--back=tcp://127.0.0.1:{self.back}",
                                                     f"--admin=127.0.0.1:{self.admin}", *self.flags])
         until(self.page, f"{self.name} serves /metrics")
@@ -98,8 +98,8 @@ class World:
         self.processes.append(process)
         return process
 
-    def broker(self, *flags):
-        broker = Broker(self, f"broker{len(self.brokers)}", flags)
+    def broker(self, *flags, command=()):
+        broker = Broker(self, f"broker{len(self.brokers)}", flags, command)
         self.brokers.append(broker)
         return broker
 
@@ -125,6 +125,10 @@ class World:
         return self.spawn(f"client{self.serial}", [
             os.path.join(TOOLS, "faults_client"), f"--broker={to or self.fronts()}", f"--index={self.serial}",
             f"--journal={self.journal(f'client{self.serial}')}", *flags])
+
+    def liar(self, broker, seconds, seed):
+        return self.spawn(f"liar{seed}", [os.path.join(TOOLS, "faults_liar"), f"tcp://127.0.0.1:{broker.front}",
+                                          f"tcp://127.0.0.1:{broker.back}", str(seconds), str(seed)])
 
     def proxy(self, target):
         """@return (port, function that tells the proxy what to do)"""
