@@ -37,6 +37,7 @@ void mesh_call_release(struct mesh_call *call)
     pthread_mutex_destroy(&call->lock);
     if (call->cancel_fd >= 0)
         close(call->cancel_fd);
+    free(call->details.data);
     free(call->tenant);
     free(call->watched);
     free(call->peer_name);
@@ -223,6 +224,8 @@ static int end_without_response(struct mesh_call *call, const struct status *sta
 
     mesh_metadata_lend(call->trailers, &meta);
     meta.load = load < 0 ? 0 : load;
+    if (status->code != STATUS_OK)
+        meta.status_details = call->details;
     fill_end_meta(status,
                   call->failed ? DRAGOMAN__MESH__V1__STATUS_ORIGIN__STATUS_ORIGIN_HANDLER
                                : DRAGOMAN__MESH__V1__STATUS_ORIGIN__STATUS_ORIGIN_WORKER,

@@ -81,6 +81,7 @@ struct mesh_call {
     struct mesh_metadata *metadata, *initial, *trailers;
     char *peer_name; /* of the caller's certificate; NULL: not known */
     uint32_t retry_delay_ms;
+    ProtobufCBinaryData details;  /* of a status that is not OK */
     char *tenant;                 /* NULL: the default one */
     char trace_id[TRACE_ID_TEXT]; /* of `seen`, once asked for */
 

@@ -138,6 +138,8 @@ bool mesh_stream_status(const struct mesh_stream *stream, struct status *status)
 /** The worker's initial metadata (after the first read) and trailers (after the end); borrowed. */
 const struct mesh_metadata *mesh_stream_initial_metadata(struct mesh_stream *stream);
 const struct mesh_metadata *mesh_stream_trailers(struct mesh_stream *stream);
+/** What the handler said about its status besides the message, mesh_call_set_details(); borrowed; NULL: nothing. */
+const void *mesh_stream_details(struct mesh_stream *stream, size_t *size);
 
 /** End the call here and at the worker. Reads give -ENODATA at once, the status is CANCELLED. */
 void mesh_stream_cancel(struct mesh_stream *stream);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
@@ -100,6 +101,22 @@ void mesh_call_fail(void *data, enum status_code code, const char *fmt, ...)
     }
     pthread_mutex_unlock(&call->lock);
     va_end(args);
+}
+
+int mesh_call_set_details(void *data, const void *details, size_t size)
+{
+    struct mesh_call *call = data;
+    uint8_t *copy;
+
+    if (size > MESH_DETAILS_MAX)
+        return -EMSGSIZE;
+    copy = malloc(size + 1);
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, details, size);
+    free(call->details.data);
+    call->details = (ProtobufCBinaryData){.data = copy, .len = size};
+    return 0;
 }
 
 void mesh_call_set_retry_delay(void *call, uint32_t ms)

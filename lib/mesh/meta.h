@@ -10,6 +10,9 @@
 
 #include <stdbool.h>
 
+#define MESH_DETAILS_KEY                                                                           \
+    "mesh-status-details-bin" /* a caller finds an END's details among its trailers */
+
 /** Let a Meta about to be packed point at the entries of a list, which must outlive it. */
 void mesh_metadata_lend(const struct mesh_metadata *metadata, Dragoman__Mesh__V1__Meta *meta);
 

@@ -17,6 +17,8 @@
 #include <stdint.h>
 
 struct mesh_security;
+#define MESH_DETAILS_MAX 4096 /* bytes */
+
 struct mesh_server;
 struct mesh_call;
 
@@ -90,6 +92,13 @@ int mesh_call_read(void *call, ProtobufCMessage **message, int wait_ms);
 /** End the call with this status; the first one counts. Return soon after (a NULL to the closure is fine). */
 void mesh_call_fail(void *call, enum status_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/**
+ * Say more about a status that is not OK than a text can: a packed message of the service's choosing.
+ *
+ * @param data  (size) copied; the last one counts
+ * @return 0; -EMSGSIZE over MESH_DETAILS_MAX; -ENOMEM
+ */
+int mesh_call_set_details(void *call, const void *data, size_t size);
 /** With RESOURCE_EXHAUSTED or UNAVAILABLE: when to try again. */
 void mesh_call_set_retry_delay(void *call, uint32_t ms);
 

@@ -340,7 +340,8 @@ void mesh_stream_on_event(struct mesh_stream *stream, void (*notify)(void *arg),
     pthread_mutex_unlock(&stream->notify_lock);
     if (!notify)
         return;
-    mesh_mailbox_ring(mesh_channel_mailbox(stream->channel)); /* whoever drives, if it must not now */
+    mesh_mailbox_ring(
+        mesh_channel_mailbox(stream->channel)); /* whoever drives, if it must not now */
     mesh_driver_attend(stream->channel);
 }
 
@@ -584,6 +585,19 @@ const struct mesh_metadata *mesh_stream_trailers(struct mesh_stream *stream)
     metadata = stream->trailers;
     pthread_mutex_unlock(&stream->lock);
     return metadata;
+}
+
+const void *mesh_stream_details(struct mesh_stream *stream, size_t *size)
+{
+    const struct mesh_metadata *trailers = mesh_stream_trailers(stream);
+    const void *value;
+
+    for (size_t i = mesh_metadata_count(trailers); i-- > 0;) { /* the mesh's own comes last */
+        if (strcmp(mesh_metadata_at(trailers, i, &value, size), MESH_DETAILS_KEY) == 0)
+            return value;
+    }
+    *size = 0;
+    return NULL;
 }
 
 /* ---- unary calls ----------------------------------------------------------------------------- */

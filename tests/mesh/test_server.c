@@ -266,6 +266,25 @@ static void look_late(Dragoman__Test__V1__Echo_Service *service, const echo_requ
     reply(NULL, call);
 }
 
+/* A status with details as large as the request says. */
+static void fail_with_details(Dragoman__Test__V1__Echo_Service *service,
+                              const echo_request *request,
+                              Dragoman__Test__V1__EchoResponse_Closure reply, void *call)
+{
+    uint8_t *details = malloc(request->sleep_ms);
+
+    (void)service;
+    echo_fill(details, request->sleep_ms);
+    assert_int_equal(mesh_call_set_details(call, "before", 6), 0);
+    if (request->sleep_ms > MESH_DETAILS_MAX)
+        assert_int_equal(mesh_call_set_details(call, details, request->sleep_ms), -EMSGSIZE);
+    else
+        assert_int_equal(mesh_call_set_details(call, details, request->sleep_ms), 0);
+    mesh_call_fail(call, STATUS_FAILED_PRECONDITION, "see the details");
+    reply(NULL, call);
+    free(details);
+}
+
 static void sleep_on(Dragoman__Test__V1__Echo_Service *service, const echo_request *request,
                      Dragoman__Test__V1__EchoResponse_Closure reply, void *call)
 {
@@ -278,6 +297,10 @@ static void sleep_on(Dragoman__Test__V1__Echo_Service *service, const echo_reque
 
 static Dragoman__Test__V1__Echo_Service by_descriptor;
 
+static const enum mesh_kind own_kinds[] = {
+    MESH_UNARY, MESH_CLIENT_STREAMING, MESH_SERVER_STREAMING, MESH_BIDI_STREAMING, MESH_UNARY,
+    MESH_UNARY};
+
 static int setup_own(void **state)
 {
     struct mesh_server_options options = {.endpoint = ENDPOINT, .bind = true, .capacity = 4};
@@ -289,9 +312,10 @@ static int setup_own(void **state)
     by_descriptor.unary = wait_for_cancel;
     by_descriptor.missing = look_late;
     by_descriptor.quick = sleep_on;
+    by_descriptor.expand = fail_with_details;
     options.context = to.context = context = zmq_ctx_new();
     assert_int_equal(mesh_server_create(&options, &server), 0);
-    assert_int_equal(mesh_server_add_service(server, &by_descriptor.base, NULL), 0);
+    assert_int_equal(mesh_server_add_service(server, &by_descriptor.base, own_kinds), 0);
     assert_int_equal(mesh_server_start(server), 0);
     assert_int_equal(mesh_channel_create(&to, &channel), 0);
     return 0;
@@ -346,6 +370,42 @@ static void one_made_late_is_readable_at_once(void **state)
     mesh_stream_cancel(stream);
     rig_wait(atomic_load(&made_late) == 1);
     mesh_stream_destroy(&stream);
+}
+
+/* ---- details --------------------------------------------------------------------------------- */
+
+static void details_come_with_the_status(void **state)
+{
+    static const uint32_t sizes[] = {0, 1, 100, MESH_DETAILS_MAX, MESH_DETAILS_MAX + 1};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uint32_t n = sizes[i];
+        struct mesh_stream *stream = NULL;
+        echo_request request = request_of(0);
+        uint8_t want[MESH_DETAILS_MAX + 1];
+        struct status status;
+        const void *details;
+        size_t size;
+
+        request.sleep_ms = n;
+        assert_int_equal(mesh_stream_open(channel, ECHO, "Expand", NULL, &stream), 0);
+        assert_int_equal(mesh_stream_write(stream, &request.base, -1), 0);
+        assert_int_equal(mesh_stream_finish(stream), 0);
+        rig_read_all(stream, &status);
+        assert_int_equal(status.code, STATUS_FAILED_PRECONDITION);
+        assert_string_equal(status.message, "see the details");
+        details = mesh_stream_details(stream, &size);
+        if (n > MESH_DETAILS_MAX) {
+            assert_int_equal(size, 6); /* too large ones change nothing */
+            assert_memory_equal(details, "before", 6);
+        } else {
+            echo_fill(want, n);
+            assert_int_equal(size, n);
+            assert_true(n == 0 ? !details : memcmp(details, want, n) == 0);
+        }
+        mesh_stream_destroy(&stream);
+    }
 }
 
 /* ---- handlers that do not listen ------------------------------------------------------------- */
@@ -481,6 +541,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_cancel_wakes_who_polls, setup_own, teardown),
         cmocka_unit_test_setup_teardown(so_does_the_deadline, setup_own, teardown),
         cmocka_unit_test_setup_teardown(one_made_late_is_readable_at_once, setup_own, teardown),
+        cmocka_unit_test_setup_teardown(details_come_with_the_status, setup_own, teardown),
         cmocka_unit_test_setup_teardown(a_deaf_handler_is_reported, setup_own, teardown),
         cmocka_unit_test_setup_teardown(load_is_said_when_there_is_something_to_say, setup_worker,
                                         teardown_worker),
