@@ -44,6 +44,7 @@ struct family {
 /* Never freed: series live as long as the process. */
 static struct family *families;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic uint64_t n_overflowed; /* times that a label set was counted as "other" */
 
 static struct family *family_find(enum kind kind, const char *name, const char *help)
 {
@@ -134,6 +135,7 @@ static struct metric *find_or_make(enum kind kind, const char *name, const char 
     if (family && !metric && family->n_series < METRICS_SERIES_MAX)
         metric = series_make(family, labels ? labels : "");
     else if (family && !metric && labels && labels_other(labels, &other) == 0) {
+        atomic_fetch_add_explicit(&n_overflowed, 1, memory_order_relaxed);
         metric = series_find(family, (const char *)other.data);
         if (!metric)
             metric = series_make(family, (const char *)other.data);
@@ -305,6 +307,10 @@ static int render_process(struct buffer *out)
                            entries("/proc/self/fd") - 1); /* less the one that counts them */
     if (err == 0)
         err = render_gauge(out, "process_threads", "gauge", "Threads.", entries("/proc/self/task"));
+    if (err == 0)
+        err = render_gauge(out, "dragoman_metrics_overflow_total", "counter",
+                           "Times that a new label set was counted as other, past the bound.",
+                           (double)atomic_load(&n_overflowed));
     if (err == 0)
         err = buffer_printf(out, "# HELP dragoman_build_info The version, always 1.\n"
                                  "# TYPE dragoman_build_info gauge\n"

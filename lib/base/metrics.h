@@ -3,7 +3,7 @@
  *
  * Series are made once and live as long as the process; updating one is lock-free. Label sets are
  * bounded: past METRICS_SERIES_MAX series of a family, further label values share one series whose
- * values are "other".
+ * values are "other"; dragoman_metrics_overflow_total counts how often.
  */
 #ifndef BASE_METRICS_H
 #define BASE_METRICS_H

@@ -18,7 +18,7 @@
 #define BATCH_MAX 512                  /* spans of one request */
 #define BATCH_BYTES ((size_t)32 << 20) /* of its JSON */
 #define GATHER_MS 500                  /* that a span waits for company */
-#define POST_MS 5000
+#define POST_MS 2500                   /* also what trace_stop() may have to wait for */
 #define RETRY_FIRST_MS 500
 #define RETRY_MAX_MS 30000
 #define STOP_MS 2000 /* for what is left */

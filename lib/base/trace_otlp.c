@@ -104,6 +104,9 @@ static void put_span(struct otlp *otlp, const struct trace_span *span)
         put_attribute(otlp, i == 0, span->attributes[i].key, span->attributes[i].text,
                       span->attributes[i].number);
     put(otlp, "]");
+    if (otlp->err == 0 && span->n_attributes_lost > 0)
+        otlp->err =
+            buffer_printf(otlp->out, ",\"droppedAttributesCount\":%zu", span->n_attributes_lost);
     if (span->n_events > 0)
         put_events(otlp, span);
     put(otlp, ",\"status\":{");

@@ -81,6 +81,7 @@ static void too_many_series_share_one(void **state)
     }
     assert_line("t_many_total{a=\"255\\\"\",b=\"x\"} 1");
     assert_line("t_many_total{a=\"other\",b=\"other\"} 10");
+    assert_line("dragoman_metrics_overflow_total 10");
     assert_null(strstr(page(), "a=\"256"));
 }
 

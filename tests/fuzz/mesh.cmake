@@ -3,3 +3,4 @@ dragoman_fuzz(bundle LIBS mesh)
 if(TARGET mesh_rig) # of tests/mesh, which DRAGOMAN_TEST_ROOMS may leave out
     dragoman_fuzz(server LIBS mesh_rig)
 endif()
+dragoman_fuzz(json LIBS mesh_json)
