@@ -148,7 +148,7 @@ void admission_return(struct broker_core *core, struct call *call, struct broker
     call->open = message;
     call->entry.bytes = mesh_message_bytes(&message->message);
     core->levels_stale = true;
-    if (pool->n_members == 0 && !(call->header.flags & MESH_WAIT))
+    if (pool->n_members == 0 && !core_waits(core, &call->header))
         verdict = verdict_nobody(pool);
     else if (queue_return(&call->service->queue, &pool->waiting, &call->entry) < 0)
         verdict = verdict_memory();

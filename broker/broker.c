@@ -290,6 +290,7 @@ static int core_open(struct broker *broker)
         .queue_bytes = broker->options.queue_bytes,
         .max_message_bytes = broker->options.max_message_bytes,
         .heartbeat_ms = broker->options.heartbeat_ms,
+        .settle_ms = broker->options.settle_ms,
         .weights = broker->options.weights,
         .n_weights = broker->options.n_weights,
     };

@@ -16,12 +16,14 @@ struct queue_weight;
 struct broker_options {
     const char *const
         *front; /* endpoints callers connect to; ended by NULL; several transports may be bound */
-    const char *const *back;            /* endpoints workers connect to; ended by NULL */
-    void *context;                      /* shared ZeroMQ context; NULL: its own */
-    uint32_t queue_limit;               /* waiting calls of one service; 0: 1024 */
-    size_t queue_bytes;                 /* their payload together; 0: 64 MiB */
-    size_t max_message_bytes;           /* 0: 32 MiB */
-    uint32_t heartbeat_ms;              /* 0: 1000; a peer is dead after three */
+    const char *const *back;  /* endpoints workers connect to; ended by NULL */
+    void *context;            /* shared ZeroMQ context; NULL: its own */
+    uint32_t queue_limit;     /* waiting calls of one service; 0: 1024 */
+    size_t queue_bytes;       /* their payload together; 0: 64 MiB */
+    size_t max_message_bytes; /* 0: 32 MiB */
+    uint32_t heartbeat_ms;    /* 0: 1000; a peer is dead after three */
+    uint32_t
+        settle_ms; /* so long after its start calls wait for a worker that has yet to come; 0: none */
     const struct queue_weight *weights; /* (n_weights) of tenants, queue.h; borrowed until stop */
     size_t n_weights;
     const struct mesh_security

@@ -155,6 +155,15 @@ static void on_tick(struct broker_core *core)
     sick_heal(core, core->now_ns);
     if (core->levels_stale && core->now_ns - core->levels_ns >= LEVELS_NS)
         set_levels(core);
+    if (core->settled_ns > 0 && core->now_ns >= core->settled_ns) {
+        core->settled_ns = 0;
+        router_all_orphans(core, core->now_ns);
+    }
+}
+
+bool core_waits(const struct broker_core *core, const struct mesh_header *open)
+{
+    return open->flags & MESH_WAIT || core->settled_ns > 0;
 }
 
 int64_t broker_core_next_ns(const struct broker_core *core)
@@ -172,6 +181,8 @@ int64_t broker_core_next_ns(const struct broker_core *core)
         next = push;
     if (core->levels_stale && core->levels_ns + LEVELS_NS < next)
         next = core->levels_ns + LEVELS_NS;
+    if (core->settled_ns > 0 && core->settled_ns < next)
+        next = core->settled_ns;
     return next;
 }
 
@@ -277,6 +288,7 @@ int broker_core_create(const struct broker_core_options *options, int64_t now_ns
     core->epoch = (uint32_t)(options->seed & 0xFFFF) + 1;
     core->next_id = (uint64_t)core->epoch << 40; /* a log's ids tell brokers and runs apart */
     core->born_ns = core->now_ns = now_ns;
+    core->settled_ns = options->settle_ms > 0 ? now_ns + options->settle_ms * NS_PER_MS : 0;
     core->warned_ns = core->levels_ns = core->pushed_ns = now_ns - LEVELS_NS;
     table_init(&core->by_peer, options->seed);
     table_init(&core->by_caller, options->seed);

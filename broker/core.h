@@ -67,6 +67,8 @@ struct broker_core_options {
     const struct queue_weight
         *weights; /* (n_weights) tenants that are more than others; borrowed */
     size_t n_weights;
+    int64_t
+        settle_ms; /* after its start: workers may still come, so nothing is refused for want of one; 0: none */
     uint64_t seed; /* of hash tables and call ids: random, except in tests */
 };
 

@@ -202,7 +202,7 @@ void router_route(struct broker_core *core, struct call *call, struct broker_mes
         dispatch(core, call, worker, message, now_ns);
         return;
     }
-    if (pool->n_members == 0 && !(call->header.flags & MESH_WAIT)) {
+    if (pool->n_members == 0 && !core_waits(core, &call->header)) {
         broker_core_recycle(core, message);
         verdict = verdict_nobody(pool);
         call_end(core, call, &verdict, now_ns);

@@ -101,6 +101,9 @@ static void run(struct broker **broker, const sigset_t *signals)
     broker_stop(broker, config.grace_s * 1000);
 }
 
+/* Workers of a broker that was restarted come back within so long: they try at least once a second. */
+#define SETTLE_MS 1500
+
 static void fill_options(struct broker_options *options, const char **front, const char **back)
 {
     memcpy(front, config.front.items, config.front.count * sizeof(*front));
@@ -111,6 +114,7 @@ static void fill_options(struct broker_options *options, const char **front, con
     options->queue_bytes = (size_t)config.queue_bytes;
     options->max_message_bytes = (size_t)config.max_message_bytes;
     options->heartbeat_ms = (uint32_t)config.heartbeat_ms;
+    options->settle_ms = SETTLE_MS;
 }
 
 /* @return 0; -errno */

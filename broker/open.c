@@ -71,7 +71,7 @@ static struct service *service_named(struct broker_core *core, struct session *s
         return NULL;
     }
     service = registry_find(&core->registry, name, size);
-    if (!service && (header->flags & MESH_WAIT))
+    if (!service && core_waits(core, header))
         err = registry_expect(&core->registry, name, size, &service);
     if (err < 0)
         refuse(core, session, header->call_id,

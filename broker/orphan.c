@@ -11,7 +11,7 @@ static void gather(struct queue_entry *entry, void *arg)
     struct orphans *orphans = arg;
     struct call *call = container_of(entry, struct call, entry);
 
-    if (orphans->core->draining || !(call->header.flags & MESH_WAIT))
+    if (orphans->core->draining || !core_waits(orphans->core, &call->header))
         LIST_INSERT_HEAD(&orphans->calls, call, of_worker); /* it has none */
 }
 

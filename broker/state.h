@@ -65,6 +65,7 @@ struct broker_core {
     struct broker_core_options options;
     uint32_t epoch;
     int64_t born_ns, now_ns; /* now: of the step that runs */
+    int64_t settled_ns;      /* when workers have had the time to come; 0: they have */
     bool draining;
     struct registry registry;
     struct table by_peer, by_caller, by_id;
@@ -117,6 +118,8 @@ void core_send_end(struct broker_core *core, struct session *session, uint64_t c
                    const struct verdict *verdict);
 /* Whether one more line about a peer's mistakes may go to the log. */
 bool core_may_warn(struct broker_core *core);
+/** Whether a call that nobody is there to serve waits for somebody: it wants to, or the broker has just started. */
+bool core_waits(const struct broker_core *core, const struct mesh_header *open);
 
 /* ---- session.c ---- */
 
