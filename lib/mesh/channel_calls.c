@@ -212,20 +212,9 @@ static void dispatch(struct mesh_channel *channel, struct mesh_stream *stream)
         wait_for_session(channel, stream);
 }
 
-/* For the driver: whether calls come one at a time. */
-static void count_alone(struct mesh_channel *channel, struct mesh_stream *stream)
-{
-    size_t n = channel->delays.count;
-
-    for (size_t i = 0; i < channel->n_sessions; i++)
-        n += channel->sessions[i].slots.n_used;
-    channel->driver.n_alone = n == 0 && !channel->waiting ? channel->driver.n_alone + 1 : 0;
-    channel->driver.last = stream;
-}
-
 void mesh_calls_open(struct mesh_channel *channel, struct mesh_stream *stream)
 {
-    count_alone(channel, stream);
+    channel->driver.last = stream;
     if (mesh_stream_status(stream, NULL)) /* cancelled or refused before it began */
         conclude(channel, stream);
     else if (atomic_load(&channel->stopping))

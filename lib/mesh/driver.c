@@ -9,7 +9,7 @@
 #define NS_PER_MS INT64_C(1000000)
 #define BYE_LINGER_MS 200
 #define FREE_NS (5 * NS_PER_MS) /* how long the role may be nobody's */
-#define ALONE_MIN 4             /* calls one after another before one gets the role handed */
+#define ALONE_MIN 4             /* rounds with a single call before its thread gets the role */
 
 /* ---- what the application's threads ask for -------------------------------------------------- */
 
@@ -265,8 +265,12 @@ static bool hand_over(struct mesh_channel *channel)
     struct mesh_stream *stream = driver->last;
     bool waits;
 
+    if (stream ? others_under_way(channel, stream) : channel->waiting != NULL)
+        driver->n_alone = 0;
+    else if (driver->n_alone < ALONE_MIN)
+        driver->n_alone++;
     if (driver->n_alone < ALONE_MIN || !stream || stream->place != PLACE_OPEN ||
-        others_under_way(channel, stream) || must_leave(channel))
+        must_leave(channel))
         return false;
     mesh_stream_hold(stream);
     pthread_mutex_lock(&stream->lock);

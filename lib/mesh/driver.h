@@ -29,8 +29,8 @@ struct mesh_driver {
 
     atomic_uint n_callbacks;    /* calls that end in the application's functions */
     struct mesh_post *deferred; /* the driver's: posts for the channel's own thread */
-    uint32_t n_alone;         /* the driver's: calls in a row that had the channel to themselves */
-    struct mesh_stream *last; /* the driver's: the last to be opened, while it is */
+    uint32_t n_alone;           /* the driver's: rounds in a row with one call under way, or none */
+    struct mesh_stream *last;   /* the driver's: the last to be opened, while it is */
 };
 
 /** Make it, and start the channel's thread. @return 0; -errno */
