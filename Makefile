@@ -1,5 +1,5 @@
 # The commands that developers type. CMake builds; this only fronts it.
-.PHONY: all test demo asan tsan docker up down bench format
+.PHONY: all test demo asan tsan docker keys up down bench format
 
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 export DOCKER_BUILDKIT = 1
@@ -20,6 +20,9 @@ demo:
 
 docker:
 	$(COMPOSE) -f compose/compose.yaml build
+
+keys:
+	scripts/keys.sh $${DRAGOMAN_KEYS:-compose/keys}
 
 up:
 	$(COMPOSE) -f compose/compose.yaml up --detach --build

@@ -8,7 +8,7 @@ import tempfile
 import time
 import unittest
 
-from command import dragoman, environment, free_port
+from command import BINARY, dragoman, environment, free_port
 
 BUILD = os.environ["DRAGOMAN_BUILD"]
 BROKER = os.path.join(BUILD, "broker", "dragoman-broker")
@@ -194,6 +194,47 @@ class Stack(Folder):
         self.logged("1 that were are no longer")
         self.assertEqual(self.top("stranger").returncode, 1)
         self.assertEqual(self.top("caller").returncode, 0)
+
+
+class WholeStack(Folder):
+    """What scripts/keys.sh makes is all that broker, voice and gateway need to talk over CURVE."""
+
+    def start(self, program, *args):
+        process = subprocess.Popen([os.path.join(BUILD, *program.split("/")), *args],
+                                   stderr=subprocess.DEVNULL, env=environment())
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+
+    def key(self, name):
+        return ["--key", self.path("keys", f"{name}.key"), "--broker-key", self.path("keys", "broker.cert")]
+
+    def test_speaks(self):
+        script = os.path.join(os.path.dirname(__file__), "..", "..", "scripts", "keys.sh")
+        for made in (6, 0):  # what is there stays
+            result = subprocess.run([script, self.path("keys")], capture_output=True, text=True, check=True,
+                                    env=environment(DRAGOMAN=BINARY))
+            self.assertEqual(len(result.stdout.splitlines()), made, result.stderr)
+        front, back, http = free_port(), free_port(), free_port()
+        self.start("broker/dragoman-broker", "--front", f"tcp://127.0.0.1:{front}",
+                   "--back", f"tcp://127.0.0.1:{back}", "--key", self.path("keys", "broker.key"),
+                   "--callers", self.path("keys", "callers"), "--workers", self.path("keys", "workers"))
+        voice = ["--engine", "espeak", "--broker", f"tcp://127.0.0.1:{back}"]
+        self.start("tts/dragoman-tts", *voice, *self.key("asr"))  # whose certificate allows no voice
+        self.start("gateway/dragoman-gateway", "--listen", f"127.0.0.1:{http}",
+                   "--broker", f"tcp://127.0.0.1:{front}", *self.key("gateway"))
+        operator = ["--broker", f"tcp://127.0.0.1:{front}", *self.key("operator")]
+        time.sleep(1)
+        self.assertNotIn("Synthesizer", dragoman("top", "--once", *operator).stdout)
+        self.start("tts/dragoman-tts", *voice, *self.key("tts"))
+        for _ in range(50):
+            result = dragoman("speak", "good morning", "--voice", "en", "-o", self.path("out.wav"),
+                              "--server", f"http://127.0.0.1:{http}")
+            if result.returncode == 0:
+                break
+            time.sleep(0.2)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertGreater(os.path.getsize(self.path("out.wav")), 10000)
+        self.assertIn("dragoman.tts.v1", dragoman("top", "--once", *operator).stdout)
 
 
 if __name__ == "__main__":

@@ -135,8 +135,19 @@ interpret() { # FILE FROM TO
     curl -sS -m 120 -F "file=@$1" -F "from=$2" -F "to=$3" "$url/v1/interpret"
 }
 
+# The overlay for CURVE is whole: every key that it names is one that scripts/keys.sh makes.
+check_curve() {
+    DRAGOMAN=$build/cli/dragoman scripts/keys.sh "$work/keys" >/dev/null
+    DRAGOMAN_KEYS=$work/keys compose -f compose/curve.yaml config >"$work/curve"
+    grep -o "$work/keys/[a-z.]*" "$work/curve" | sort -u | while read -r file; do
+        [ -e "$file" ] || fail "compose/curve.yaml wants $file, which scripts/keys.sh does not make"
+    done
+    [ "$(grep -c DRAGOMAN_BROKER_KEY "$work/curve")" = 7 ] || fail "a service has no key in compose/curve.yaml"
+}
+
 trap clean_up EXIT
 start_engine
+check_curve
 base_image
 echo "building the images"
 compose build >"$work/build.log" 2>&1 || { tail -60 "$work/build.log"; fail "the images do not build"; }

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "broker/broker.h"
+#include "mesh/interceptor.h"
 #include "mesh/monitor.h"
 
 #include <errno.h>
@@ -407,6 +408,70 @@ static void a_worker_with_a_foreign_service_is_cut_off(void **state)
     mesh_server_destroy(&server);
 }
 
+/* ---- tokens of single calls ------------------------------------------------------------------ */
+
+/* Compared in a time that does not tell how much of it was right. docs/security.md has the same. */
+static bool is_token(const char *given, const char *wanted)
+{
+    size_t n = strlen(wanted);
+    unsigned differs = strlen(given) != n;
+
+    for (size_t i = 0; i < n && given[i]; i++)
+        differs |= (unsigned)(given[i] ^ wanted[i]);
+    return !differs;
+}
+
+static bool check_token(void *context, void **state, struct mesh_intercepted *call,
+                        struct status *refusal)
+{
+    const char *given = mesh_metadata_get(call->metadata, "authorization");
+
+    (void)state;
+    if (given && is_token(given, context))
+        return true;
+    status_set(refusal, STATUS_UNAUTHENTICATED, "this service wants a token");
+    return false;
+}
+
+static void a_call_may_need_a_token(void **state)
+{
+    static char token[] = "Bearer sesame";
+    static const char *const given[] = {NULL, "", "Bearer", "Bearer sesamE", "Bearer sesame2"};
+    static const struct mesh_interceptor checker = {
+        .name = "token", .context = token, .start = check_token};
+    const struct mesh_interceptor *const list[] = {&checker};
+    struct place *place = *state;
+    const struct mesh_server_options serving = {.endpoint = "tcp://127.0.0.1:*",
+                                                .bind = true,
+                                                .security = &place->keys.broker,
+                                                .interceptors = list,
+                                                .n_interceptors = 1};
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    struct mesh_server *server = NULL;
+    struct mesh_channel *channel = NULL;
+
+    assert_int_equal(mesh_server_create(&serving, &server), 0);
+    assert_int_equal(echo_add(server), 0);
+    assert_int_equal(mesh_server_start(server), 0);
+    channel = open_channel(mesh_server_endpoint(server), &place->keys.caller);
+    for (size_t i = 0; i <= sizeof(given) / sizeof(given[0]); i++) {
+        bool last = i == sizeof(given) / sizeof(given[0]);
+        const char *text = last ? token : given[i];
+        struct mesh_call_options options = {0};
+        struct mesh_metadata *metadata = NULL;
+
+        if (text)
+            assert_int_equal(mesh_metadata_add_text(&metadata, "authorization", text), 0);
+        options.metadata = metadata;
+        assert_int_equal(rig_unary(channel, &request, &options, NULL).code,
+                         last ? STATUS_OK : STATUS_UNAUTHENTICATED);
+        mesh_metadata_destroy(&metadata);
+    }
+    assert_int_equal(atomic_load(&echo_counts.started), 1);
+    mesh_channel_destroy(&channel);
+    mesh_server_destroy(&server);
+}
+
 /* ---- and no longer --------------------------------------------------------------------------- */
 
 static void a_withdrawn_caller_is_dropped(void **state)
@@ -601,6 +666,7 @@ int main(void)
         TEST(a_certificate_bounds_what_is_called),
         TEST(a_bound_server_asks_the_certificate_too),
         TEST(a_worker_with_a_foreign_service_is_cut_off),
+        TEST(a_call_may_need_a_token),
         TEST(a_withdrawn_caller_is_dropped),
         TEST(a_withdrawn_worker_is_dropped),
         TEST(a_withdrawn_peer_loses_its_connection),
