@@ -110,7 +110,8 @@ const struct mesh_frame *raw_expect(struct raw *raw, uint8_t kind)
     const struct mesh_frame *frame = raw_receive(raw, 5000);
 
     while (frame && frame->header.kind != kind &&
-           (frame->header.kind == MESH_PING || frame->header.kind == MESH_CREDIT))
+           (frame->header.kind == MESH_PING || frame->header.kind == MESH_CREDIT ||
+            frame->header.kind == MESH_IDENTITY))
         frame = raw_receive(raw, 5000);
     if (!frame)
         fail_msg("no %s came", mesh_kind_name(kind));

@@ -34,7 +34,7 @@ void raw_send_body(struct raw *raw, struct mesh_header header, const void *body,
 
 /** The next message; NULL when none comes in time. */
 const struct mesh_frame *raw_receive(struct raw *raw, int wait_ms);
-/** It must be of this kind; others but PING and CREDIT fail the test. */
+/** It must be of this kind; others but PING, CREDIT and IDENTITY fail the test. */
 const struct mesh_frame *raw_expect(struct raw *raw, uint8_t kind);
 /** ERROR with this status. */
 void raw_expect_error(struct raw *raw, enum status_code code);

@@ -106,6 +106,7 @@ static void unary_call(service *self, const simple_request *request,
         response.payload = &payload;
         response.server_id = worker->id;
         response.secret = request->secret;
+        response.peer = (char *)(mesh_call_peer(call) ? mesh_call_peer(call) : "");
         if (request->payload)
             response.payload_crc =
                 mesh_crc32c(request->payload->body.data, request->payload->body.len);

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct interop_case *const suites[] = {core_cases, flow_cases, session_cases,
-                                                    bad_client_cases, end_to_end_cases};
+static const struct interop_case *const suites[] = {
+    core_cases,       flow_cases,  session_cases, bad_client_cases,
+    end_to_end_cases, retry_cases, balance_cases, auth_cases};
 
 static const struct transport *find_transport(const char *name)
 {
@@ -24,6 +25,8 @@ static bool fits(const struct interop_case *one, const struct transport *transpo
 {
     if (wanted && strcmp(one->name, wanted) != 0)
         return false;
+    if (one->flags & CURVE)
+        return transport->curve;
     if (one->flags & ONCE)
         return strcmp(transport->name, "broker-tcp") == 0;
     return transport->back || !(one->flags & BROKERED);

@@ -86,6 +86,36 @@ void world_stop_broker(struct world *world, int64_t grace_ms)
     broker_stop(&world->broker, grace_ms);
 }
 
+/* ---- interceptors of workers ----------------------------------------------------------------- */
+
+static bool inject_fault(void *context, void **state, struct mesh_intercepted *call,
+                         struct status *refusal)
+{
+    const char *wanted = mesh_metadata_get(call->metadata, WORLD_FAULT_KEY);
+
+    (void)context, (void)state;
+    if (wanted)
+        status_set(refusal, (enum status_code)strtol(wanted, NULL, 10), "as was asked for");
+    return !wanted;
+}
+
+/* Who shows none need not; who shows one must show the right one. */
+static bool check_token(void *context, void **state, struct mesh_intercepted *call,
+                        struct status *refusal)
+{
+    const char *token = mesh_metadata_get(call->metadata, WORLD_TOKEN_KEY);
+    bool good = !token || strcmp(token, "Bearer " WORLD_TOKEN) == 0;
+
+    (void)context, (void)state;
+    if (!good)
+        status_set(refusal, STATUS_UNAUTHENTICATED, "this token is not good here");
+    return good;
+}
+
+static const struct mesh_interceptor faults = {.name = "faults", .start = inject_fault};
+static const struct mesh_interceptor tokens = {.name = "tokens", .start = check_token};
+static const struct mesh_interceptor *const interceptors[] = {&tokens, &faults};
+
 /* ---- workers, callers ------------------------------------------------------------------------ */
 
 static void add_labels(struct mesh_server *server, const char *labels)
@@ -113,6 +143,8 @@ void world_start(struct world *world, int i, const struct world_worker *wanted)
         .capacity = wanted && wanted->capacity ? wanted->capacity : WORLD_CAPACITY,
         .security = security(world, &world->keys.worker),
         .heartbeat_ms = world->heartbeat_ms,
+        .interceptors = interceptors,
+        .n_interceptors = 2,
     };
 
     interop_worker_init(worker, (uint32_t)i + 1);

@@ -29,7 +29,13 @@ enum {
     BROKERED = 2, /* means nothing without a broker */
     BEATS = 4,    /* a heartbeat each 100 ms */
     ONCE = 8,     /* the same over any transport: over broker-tcp only */
+    CURVE = 16,   /* means nothing without keys */
 };
+
+/* What workers' interceptors look for in metadata: a status to end the call with, a token. */
+#define WORLD_FAULT_KEY "x-fault-abort"
+#define WORLD_TOKEN_KEY "authorization"
+#define WORLD_TOKEN "a-good-token"
 
 struct interop_case {
     const char *name;
