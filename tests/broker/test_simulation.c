@@ -241,6 +241,7 @@ static void begin(uint64_t seed)
     sim.n_calls = 0;
     sim.next_route = 0;
     sim.next_id = sim.next_ping = 0;
+    memset(sim.bounced, 0, sizeof(sim.bounced));
     memset(sim.by_id, 0, sizeof(sim.by_id));
     for (int i = 0; i < BROKERS; i++)
         make_broker(i);

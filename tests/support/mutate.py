@@ -16,10 +16,11 @@ BUILD is a Ninja build in which the tests are built. LIST.py has MUTATIONS, a li
     run     optional: the command, "{binary}" in it is that executable; else the executable alone
     env     optional: variables of the command
     says    optional: text that must be in the output, so that the right check has failed
-    limit_s optional: a run that takes longer counts as failed (default 60)
+    limit_s optional: how long it may run (default 300)
+    hangs   optional: True when never ending is how this one is noticed
 
-Only the broken source is compiled and its target linked: a second or less each. The build itself is
-not touched.
+The targets are brought up to date first. Then only the broken source is compiled and its target linked, in
+a second or less each and elsewhere: the build keeps what it has.
 """
 import concurrent.futures
 import os
@@ -84,6 +85,13 @@ def link_command(commands, target, sound, mutant, out):
     return words[:first] + [mutant] + [word for word in words[first:] if word != sound]
 
 
+def bring_up_to_date(build, mutations):
+    targets = sorted({mutation["target"] for mutation in mutations})
+    if subprocess.run(["cmake", "--build", build, "--target", *targets], check=False,
+                      stdout=subprocess.DEVNULL).returncode != 0:
+        sys.exit("the build does not build")
+
+
 def run_or_break(words, build):
     result = subprocess.run(words, check=False, cwd=build, capture_output=True, text=True)
     if result.returncode != 0:
@@ -103,37 +111,38 @@ def make(build, mutation, folder):
     return binary
 
 
-def survives(mutation, binary, folder):
-    """None when the test fails as it must, else what is wrong."""
+def test_mutant(mutation, binary, folder):
+    """Whether the test fails as it must; and by what, or what is wrong."""
     command = [word.replace("{binary}", binary) for word in mutation.get("run", ["{binary}"])]
     env = dict(os.environ, **mutation.get("env", {}))
     try:
         result = subprocess.run(command, check=False, cwd=folder, env=env, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
-                                timeout=mutation.get("limit_s", 60))
+                                timeout=mutation.get("limit_s", 300))
     except subprocess.TimeoutExpired:
-        return None
+        return mutation.get("hangs", False), "it does not end"
     if result.returncode == 0:
-        return "nothing has failed:\n" + result.stdout[-2000:]
-    if mutation.get("says", "") not in result.stdout:
-        return f"it failed otherwise than by '{mutation['says']}':\n" + result.stdout[-2000:]
-    return None
+        return False, "nothing has failed:\n" + result.stdout[-2000:]
+    for line in result.stdout.splitlines():
+        if mutation.get("says", "") in line:
+            return True, line.strip()
+    return False, f"it failed otherwise than by '{mutation['says']}':\n" + result.stdout[-2000:]
 
 
 def attempt(build, mutation):
     try:
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-            return survives(mutation, make(build, mutation, folder), folder)
+            return test_mutant(mutation, make(build, mutation, folder), folder)
     except Broken as error:
-        return f"the mutation is to be mended: {error}"
+        return False, f"the mutation is to be mended: {error}"
 
 
 def check(mutation):
     try:
         mutant_source(mutation)
-        return None
+        return True, "it applies"
     except Broken as error:
-        return str(error)
+        return False, str(error)
 
 
 def main():
@@ -146,13 +155,15 @@ def main():
         mutations = [mutation for mutation in mutations if mutation["name"] in names]
     if not mutations:
         sys.exit(f"no such mutation: {names}")
+    if not only_check:
+        bring_up_to_date(build, mutations)
     failures = 0
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         work = check if only_check else lambda mutation: attempt(build, mutation)
-        for mutation, fault in zip(mutations, pool.map(work, mutations)):
-            failures += fault is not None
-            print(f"{'ok  ' if fault is None else 'FAIL'} {mutation['rule']:4} {mutation['name']}"
-                  + (f"\n     {fault}" if fault else ""), flush=True)
+        for mutation, (noticed, text) in zip(mutations, pool.map(work, mutations)):
+            failures += not noticed
+            print(f"{'ok  ' if noticed else 'FAIL'} {mutation['rule']:4} {mutation['name']}\n"
+                  f"     {text}", flush=True)
     print(f"{len(mutations) - failures} of {len(mutations)} mutations "
           + ("apply" if only_check else "are noticed"))
     sys.exit(1 if failures else 0)

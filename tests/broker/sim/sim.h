@@ -29,7 +29,6 @@
 #define QUEUE_LIMIT 6
 #define QUEUE_BYTES 60000
 #define CALL_BYTES_MAX 31000
-#define RETURNED_MAX (WORKERS * CAPACITY_MAX) /* waiting calls that a slot was lent away from */
 #define BEAT_MS 100
 #define MS ((int64_t)1000000)
 #define GRACE_NS (10 * MS) /* of an END after its deadline */
@@ -113,6 +112,7 @@ struct sim {
     struct sim_call calls[CALLS_MAX];
     size_t n_calls;
     struct sim_call *by_id[IDS_MAX];
+    uint64_t bounced[BROKERS];                         /* in this schedule */
     uint64_t n_ends, n_ok, n_runs, n_bounced, n_moved; /* over all schedules: that things happen */
 };
 
@@ -150,7 +150,7 @@ uint64_t token_of(const struct mesh_frame *frame);
 /* ---- sim_check.c ---- */
 
 /* A step of a broker is over. */
-void check_core(const struct broker_core *core);
+void check_core(int broker);
 /* What a broker sends, as it sends it. */
 void check_sent(const struct peer *to, const struct mesh_frame *frame);
 /* Time has passed: nobody waits longer than its deadline. */

@@ -150,24 +150,35 @@ static void finish_sending(struct peer *peer, struct sim_call *call)
     send_built(peer, &header, NULL, NULL);
 }
 
+/* One of those that it has not seen end; most likely a late one. */
+static struct sim_call *own_call(const struct peer *peer)
+{
+    for (int i = 0; i < 12 && sim.n_calls > 0; i++) {
+        uint64_t back = below(sim.n_calls < 40 ? sim.n_calls : 40);
+        struct sim_call *call = &sim.calls[sim.n_calls - 1 - back];
+
+        if (call->caller == peer->route && !call->lost && call->ends == 0)
+            return call;
+    }
+    return NULL;
+}
+
 void caller_acts(struct peer *peer)
 {
-    struct sim_call *call = sim.n_calls ? &sim.calls[below(sim.n_calls)] : NULL;
+    struct sim_call *call = own_call(peer);
 
     if (chance(3)) {
         start_over(peer);
         return;
     }
-    if (!call || chance(40)) {
+    if (!call || chance(30)) {
         if (chance(5))
             open_watch(peer);
         else
             open_call(peer);
         return;
     }
-    if (call->caller != peer->route || call->lost || call->ends > 0)
-        return;
-    switch (below(6)) {
+    switch (below(9)) {
     case 0:
         send_kind(peer, MESH_CANCEL, call->id);
         break;

@@ -103,7 +103,7 @@ void sim_step(int broker, const struct broker_event *event)
         broker_core_recycle(core, action);
         action = next;
     }
-    check_core(core);
+    check_core(broker);
 }
 
 void sim_tick_until(int64_t until_ns)

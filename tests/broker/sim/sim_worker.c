@@ -133,6 +133,7 @@ static void bounce(struct peer *peer, uint64_t id)
                               .status = STATUS_RESOURCE_EXHAUSTED};
 
     sim.n_bounced++;
+    sim.bounced[peer->broker]++;
     send_built(peer, &end, NULL, NULL);
 }
 
@@ -292,6 +293,18 @@ static void work(struct peer *peer)
     }
 }
 
+/* It lies: an END of a call that another worker has, or nobody. */
+static void forge(struct peer *peer)
+{
+    uint64_t id = peer->last_id - below(3);
+
+    for (size_t i = 0; i < peer->n_running; i++)
+        if (peer->running[i].id == id)
+            return;
+    if (peer->last_id > 0)
+        send_kind(peer, MESH_END, id);
+}
+
 static void leave(struct peer *peer)
 {
     send_kind(peer, MESH_BYE, 0);
@@ -316,6 +329,8 @@ void worker_acts(struct peer *peer)
             tell_share(peer, peer->share - 1);
         else
             shift_to(peer);
+    } else if (chance(3)) {
+        forge(peer);
     } else if (peer->draining && peer->n_running == 0 && chance(50)) {
         leave(peer);
     } else if (peer->n_running > 0) {
