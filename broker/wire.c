@@ -19,6 +19,7 @@
 #define INPROC_PREFIX "inproc://"
 #define FOLDER_MODE 0700
 #define SPARE_MAX 256
+#define WARN_NS 10000000000 /* between two lines on broken handshakes */
 #define WATCH_NS 20000000 /* between looks at the monitor of a busy socket: each is a system call */
 
 struct wire_peer {
@@ -254,6 +255,21 @@ static void note_fd(struct wire *wire, uint32_t peer, int fd)
     wire->peer_by_fd[fd] = (struct wire_peer){.peer = peer, .known = true};
 }
 
+/* A peer that ZAP was never asked about; of those that it refuses the handler tells. */
+static void hear_failure(struct wire *wire)
+{
+    int64_t now = clock_now_ns();
+
+    if (wire->keyring && wire->monitor.failed != MESH_HANDSHAKE_REFUSED &&
+        (wire->warned_ns == 0 || now - wire->warned_ns >= WARN_NS)) {
+        log_warn("a %s broke off its handshake: it does not speak CURVE, or has another broker's "
+                 "certificate",
+                 wire->side == BROKER_FRONT ? "caller" : "worker");
+        wire->warned_ns = now;
+    }
+    wire->monitor.failed = MESH_HANDSHAKE_FINE;
+}
+
 static void read_monitor(struct wire *wire)
 {
     int fd;
@@ -264,6 +280,8 @@ static void read_monitor(struct wire *wire)
         wire->peer_by_fd[fd].known = false;
         lose(wire, wire->peer_by_fd[fd].peer, "its connection was closed");
     }
+    if (wire->monitor.failed)
+        hear_failure(wire);
 }
 
 /* A peer that is let in no longer need not go by itself. */

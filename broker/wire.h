@@ -39,7 +39,8 @@ struct wire {
     size_t n_endpoints;
     struct wire_peer *peer_by_fd; /* (n_fds) */
     size_t n_fds;
-    int64_t cut_ns; /* when peers that are let in no longer are cut off; 0: none is to be */
+    int64_t warned_ns; /* of a broken handshake; 0: never */
+    int64_t cut_ns;    /* when peers that are let in no longer are cut off; 0: none is to be */
     struct mesh_inbox inbox;
     struct table outgoing_by_peer;
     struct outgoing_list gathering; /* peers for whom something was put since the last flush */

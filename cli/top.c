@@ -19,6 +19,7 @@ typedef Dragoman__Mesh__V1__ServiceState service_state;
 typedef Dragoman__Mesh__V1__WorkerState worker_state;
 
 #define VALUES_SHOWN 4 /* of a label; more are counted */
+#define PATIENCE_MS 3000
 #define SCREEN_BYTES 65536
 
 static void print_services(const directory_response *state)
@@ -129,7 +130,8 @@ static void print_state(const char *broker, const directory_response *state, boo
 static int show(struct mesh_channel *channel, const char *broker, bool redraw)
 {
     const directory_request request = DRAGOMAN__MESH__V1__DIRECTORY_REQUEST__INIT;
-    const struct mesh_call_options options = {.timeout_ms = 3000, .wait_for_ready = true};
+    const struct mesh_call_options options = {.timeout_ms = PATIENCE_MS,
+                                              .wait_for_ready = !mesh_channel_trouble(channel)};
     ProtobufCMessage *response = NULL;
     struct status status;
 
@@ -146,6 +148,17 @@ static int show(struct mesh_channel *channel, const char *broker, bool redraw)
     print_state(broker, (const directory_response *)response, redraw);
     protobuf_c_message_free_unpacked(response, NULL);
     return 0;
+}
+
+/* Until there is a broker, or it is plain that there will be none: not the whole patience of a call. */
+static void wait_for_broker(const struct mesh_channel *channel)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+
+    for (int ms = 0;
+         ms < PATIENCE_MS && !mesh_channel_connected(channel) && !mesh_channel_trouble(channel);
+         ms += 2)
+        nanosleep(&pause, NULL);
 }
 
 int top_run(int argc, char **argv)
@@ -185,6 +198,7 @@ int top_run(int argc, char **argv)
         return client_fail("cannot use '%s': %s", broker, strerror(-err));
     if (!once)
         setvbuf(stdout, NULL, _IOFBF, SCREEN_BYTES);
+    wait_for_broker(channel);
     do {
         const struct timespec pause = {.tv_sec = (time_t)interval_s,
                                        .tv_nsec =

@@ -100,23 +100,36 @@ struct harness_flags {
     struct mesh_key_flags keys;
 };
 
+static void tell_unready(const struct harness_flags *flags, const char *trouble)
+{
+    char why[512];
+
+    snprintf(why, sizeof(why), "no broker at %s%s%s", flags->broker, trouble ? ": " : "",
+             trouble ? trouble : "");
+    admin_set_unready(why);
+}
+
 /* Until a stop signal: keep /readyz true. */
 static int serve(const struct mesh_harness *harness, const struct harness_flags *flags,
                  struct mesh_signals *signals)
 {
-    char unready[256];
+    const char *trouble = NULL;
     bool was_ready = false;
     int number;
 
-    snprintf(unready, sizeof(unready), "no broker at %s", flags->broker);
-    admin_set_unready(unready);
+    tell_unready(flags, NULL);
     while (!(number = mesh_signals_wait(signals, WATCH_MS))) {
         bool ready = mesh_harness_ready(harness);
+        const char *now = ready ? NULL : mesh_server_trouble(harness->server);
 
-        if (ready == was_ready)
+        if (ready == was_ready && now == trouble)
             continue;
         was_ready = ready;
-        admin_set_unready(ready ? NULL : unready);
+        trouble = now;
+        if (ready)
+            admin_set_unready(NULL);
+        else
+            tell_unready(flags, trouble);
     }
     return number;
 }

@@ -124,6 +124,15 @@ bool mesh_server_ready(const struct mesh_server *server)
     return atomic_load(&server->ready);
 }
 
+const char *mesh_server_trouble(const struct mesh_server *server)
+{
+    const char *trouble = NULL;
+
+    for (size_t i = 0; i < server->n_brokers && !trouble; i++)
+        trouble = server->brokers[i].link.trouble;
+    return trouble;
+}
+
 int mesh_server_drain(struct mesh_server *server, int64_t grace_ms)
 {
     int64_t at = clock_now_ns() + grace_ms * NS_PER_MS;

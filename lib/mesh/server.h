@@ -66,6 +66,8 @@ int mesh_server_start(struct mesh_server *server);
 const char *mesh_server_endpoint(const struct mesh_server *server);
 /** Whether the broker has accepted the registration (with `bind`: whether it listens). */
 bool mesh_server_ready(const struct mesh_server *server);
+/** Why not, where a handshake has failed, as mesh_channel_trouble(); NULL: not known. Once started. */
+const char *mesh_server_trouble(const struct mesh_server *server);
 /**
  * Say how busy this process is, when calls alone do not tell: 0 to 1. Thread-safe.
  *

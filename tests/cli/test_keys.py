@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 from command import BINARY, dragoman, environment, free_port
 
@@ -205,6 +207,13 @@ class WholeStack(Folder):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
 
+    def readiness(self, port):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
     def key(self, name):
         return ["--key", self.path("keys", f"{name}.key"), "--broker-key", self.path("keys", "broker.cert")]
 
@@ -226,6 +235,9 @@ class WholeStack(Folder):
         time.sleep(1)
         self.assertNotIn("Synthesizer", dragoman("top", "--once", *operator).stdout)
         self.start("tts/dragoman-tts", *voice, *self.key("tts"))
+        admin = free_port()
+        dragoman("keys", "new", "stranger", "-o", self.path("keys"))
+        self.start("tts/dragoman-tts", *voice, *self.key("stranger"), "--admin", f"127.0.0.1:{admin}")
         for _ in range(50):
             result = dragoman("speak", "good morning", "--voice", "en", "-o", self.path("out.wav"),
                               "--server", f"http://127.0.0.1:{http}")
@@ -235,6 +247,7 @@ class WholeStack(Folder):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertGreater(os.path.getsize(self.path("out.wav")), 10000)
         self.assertIn("dragoman.tts.v1", dragoman("top", "--once", *operator).stdout)
+        self.assertIn("the peer refuses this key", self.readiness(admin))
 
 
 if __name__ == "__main__":

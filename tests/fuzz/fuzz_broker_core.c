@@ -128,6 +128,10 @@ static void raw_arrives(struct broker_core *core, struct broker_event *event, st
     arrive(core, event, raw, size, NULL, 0, now_ns);
 }
 
+/* Of the numbers 1 to 3 two are let in, one of them not everywhere. */
+static const struct mesh_identity known[] = {{.number = 1, .name = "all"},
+                                             {.number = 2, .name = "some", .services = "S T.*"}};
+
 void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct reader reader = {bytes, size};
@@ -144,15 +148,20 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     if (broker_core_create(&options, now_ns, &core) < 0)
         abort();
     while (reader.left > 0) {
-        unsigned op = next_byte(&reader) % 8;
+        unsigned byte = next_byte(&reader), op = byte % 8;
         uint32_t peer = next_byte(&reader) % N_PEERS;
         struct broker_event event = {
             .side = peer < N_FRONT ? BROKER_FRONT : BROKER_BACK, .peer = peer, .why = "it was cut"};
 
+        event.identity = byte / 8 % 4;
+        event.who = event.identity % 3 ? &known[event.identity - 1] : NULL;
         if (op < 5) {
             frame_arrives(core, &event, &reader, now_ns);
         } else if (op == 5) {
             raw_arrives(core, &event, &reader, now_ns);
+        } else if (op == 7 && event.identity) {
+            event.kind = BROKER_REVOKED;
+            step(core, &event, now_ns);
         } else {
             event.kind = op == 6 ? BROKER_LOST : BROKER_TICK;
             now_ns += op == 6 ? 0 : next_byte(&reader) * MS;
@@ -167,17 +176,20 @@ void fuzz_one(const uint8_t *bytes, size_t size)
 
 /* op peer | kind flags call status credit timeout metas bodys | meta body */
 #define FRAME "\0"
-#define HELLO(peer)                                                                                \
-    FRAME peer "\x01\x06\0\0\0\0\0\0\x04\0"                                                        \
-               "\x08\x01\x10\x01"
-#define OFFER(peer)                                                                                \
-    FRAME peer "\x10\x06\0\0\0\0\0\0\x0A\0"                                                        \
-               "\x0A\x06\x0A\x01S\x12\x01M"                                                        \
-               "\x18\x02"
-#define OPEN(peer, id)                                                                             \
-    FRAME peer "\x20\x07\0" id "\0\x10\x20\x06\x03\0"                                              \
-               "\x0A\x04/S/M"                                                                      \
-               "abc"
+#define HELLO(peer) HELLO_AS(FRAME, peer)
+#define HELLO_AS(op, peer)                                                                         \
+    op peer "\x01\x06\0\0\0\0\0\0\x04\0"                                                           \
+            "\x08\x01\x10\x01"
+#define OFFER(peer) OFFER_AS(FRAME, peer)
+#define OFFER_AS(op, peer)                                                                         \
+    op peer "\x10\x06\0\0\0\0\0\0\x0A\0"                                                           \
+            "\x0A\x06\x0A\x01S\x12\x01M"                                                           \
+            "\x18\x02"
+#define OPEN(peer, id) OPEN_AS(FRAME, peer, id)
+#define OPEN_AS(op, peer, id)                                                                      \
+    op peer "\x20\x07\0" id "\0\x10\x20\x06\x03\0"                                                 \
+            "\x0A\x04/S/M"                                                                         \
+            "abc"
 #define WANT(peer, id)                                                                             \
     FRAME peer "\x20\x37\0" id "\0\x10\0\x0E\x01\0"                                                \
                "\x0A\x04/S/M\x12\x06\x0A\x01k\x12\x01v"                                            \
@@ -210,10 +222,16 @@ static const char LOSSES[] = HELLO("\x03") OFFER("\x03") HELLO("\x04") OFFER("\x
 static const char LOCAL[] = HELLO("\x02") LIST("\2", "\1") WATCH("\2", "\2") HELLO("\5") OFFER("\5")
     WAIT("\x20") WANT("\2", "\3") LOST("\5") WAIT("\xFF") CANCEL("\2", "\2") CANCEL("\2", "\3");
 
+/* One that may, one that is let in no longer, another's key on the session of the first; then both are withdrawn. */
+static const char KEYS[] = HELLO_AS("\x10", "\0") HELLO_AS("\x08", "\4") OFFER_AS("\x08", "\4")
+    OPEN_AS("\x10", "\0", "\1") HELLO_AS("\x18", "\1") OPEN_AS("\x08", "\0", "\2") "\x17\0"
+                                                                                   "\x0f\4";
+
 const struct fuzz_seed fuzz_seeds[] = {
     {NULL, CALLS, sizeof(CALLS) - 1},
     {NULL, LOSSES, sizeof(LOSSES) - 1},
     {NULL, LOCAL, sizeof(LOCAL) - 1},
+    {NULL, KEYS, sizeof(KEYS) - 1},
     {NULL, NULL, 0},
 };
 const unsigned fuzz_rounds = 150000;
