@@ -2,7 +2,7 @@
 #include "cli/call.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/observe.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "proto/mesh.pb-c.h"
@@ -283,7 +283,7 @@ static const char *what_is_wrong(const struct call_flags *flags, int n)
 
 int call_run(int argc, char **argv)
 {
-    struct call_flags flags = {.broker = "tcp://127.0.0.1:5601"};
+    struct call_flags flags = {.broker = "tcp://127.0.0.1:5601", .observe = OBSERVE_DEFAULTS};
     const struct config_option table[] = {
         {"broker", CONFIG_STRING, &flags.broker, "ENDPOINT", "the broker's caller side", NULL, 0,
          0},
@@ -308,6 +308,8 @@ int call_run(int argc, char **argv)
          "print fields that have their default value, too", NULL, 0, 0},
         {"ignore-unknown", CONFIG_BOOL, &flags.ignore_unknown, NULL,
          "pass over fields that the request's type does not have", NULL, 0, 0},
+        {"otlp-endpoint", CONFIG_STRING, &flags.observe.otlp_endpoint, "URL",
+         "send the call's trace there; also OTEL_EXPORTER_OTLP_ENDPOINT", NULL, 0, 0},
         {.name = NULL},
     };
     const struct config_option *const tables[] = {table, NULL};
@@ -318,6 +320,7 @@ int call_run(int argc, char **argv)
         .operands = "METHOD [JSON]",
         .tables = tables};
     struct caller caller = {.flags = &flags};
+    struct admin *admin = NULL; /* none is asked for */
     const char *wrong;
     int first, status;
 
@@ -328,14 +331,15 @@ int call_run(int argc, char **argv)
         fprintf(stderr, "dragoman call: %s\n", wrong);
         return 2;
     }
-    log_init("dragoman", LOG_ERROR, LOG_FORMAT_AUTO);
-    status = mesh_security_load(&flags.keys, &caller.security);
-    if (status < 0)
-        return 2;
-    caller.secure = status > 0;
+    flags.observe.log_level = "error";
     signal(SIGPIPE, SIG_IGN); /* a pipe that closes is a write that fails */
-    status = run(&caller, argc - first, argv + first);
+    if (observe_start(&flags.observe, "dragoman-call", &admin) < 0)
+        return 2;
+    status = mesh_security_load(&flags.keys, &caller.security);
+    caller.secure = status > 0;
+    status = status < 0 ? 2 : run(&caller, argc - first, argv + first);
     mesh_channel_destroy(&caller.channel);
     mesh_security_wipe(&caller.security);
+    observe_stop(&admin);
     return status;
 }

@@ -5,6 +5,7 @@
 #define CLI_CALL_H
 
 #include "base/config.h"
+#include "base/observe.h"
 #include "base/status.h"
 #include "mesh/channel.h"
 #include "mesh/schema.h"
@@ -14,6 +15,7 @@
 #include <stdint.h>
 
 struct call_flags {
+    struct observe_flags observe;
     const char *broker, *selector, *tenant;
     struct mesh_key_flags keys;
     struct config_list metadata;

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -204,6 +205,33 @@ class Traces(unittest.TestCase):
         page = Client(self.stack.port).get("/metrics").body.decode()
         self.assertRegex(page, r'dragoman_trace_spans_total\{result="exported"\} [1-9]')
         self.assertEqual(self.collector.refused, [])
+
+
+class FromTheShell(unittest.TestCase):
+    def test_a_call_is_a_trace_of_its_own(self):
+        collector = Collector()
+        with tempfile.TemporaryDirectory(prefix="dragoman-traces-") as folder:
+            front, back = f"ipc://{folder}/front", f"ipc://{folder}/back"
+            environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+            commands = [["broker/dragoman-broker", "--front", front, "--back", back],
+                        ["examples/echo/example-echo", "--broker", back],
+                        ["cli/dragoman", "call", "--broker", front, "--wait", "--timeout", "60",
+                         "example.echo.v1.Echo/Say", '{"text": ""}']]
+            processes = [subprocess.Popen([os.path.join(stack.BUILD, command[0]), *command[1:]], env=environment,
+                                          stderr=subprocess.DEVNULL) for command in commands]
+            self.assertEqual(processes[2].wait(timeout=90), 1)
+            for process in (processes[1], processes[0]):  # what they still have is sent at their end
+                process.terminate()
+                self.assertEqual(process.wait(timeout=30), 0)
+        collector.stop()
+        spans = {span["name"].split(".")[0]: span for span in collector.spans}
+        self.assertEqual(sorted(spans), ["Attempt", "Recv", "Sent", "mesh"])
+        self.assertEqual(len(collector.spans), 4)
+        self.assertNotIn("parentSpanId", spans["Sent"])
+        for child, parent in (("Attempt", "Sent"), ("mesh", "Attempt"), ("Recv", "Attempt")):
+            self.assertEqual(spans[child]["parentSpanId"], spans[parent]["spanId"])
+        for name in ("Sent", "Attempt", "Recv"):
+            self.assertEqual(spans[name]["status"], {"code": 2, "message": "INVALID_ARGUMENT: there is nothing to say"})
 
 
 class Stopping(unittest.TestCase):
