@@ -35,6 +35,7 @@ struct connection {
     struct buffer out;
     size_t sent;
     bool last;         /* close when the answer is out */
+    bool waiting;      /* asks for the metrics, and it is not its turn */
     bool lingering;    /* it is out: wait for the peer to close, so that it reads it */
     int64_t quiet_ms;  /* since when nothing has been finished */
     int64_t expire_ms; /* close then */
@@ -47,6 +48,9 @@ struct admin {
     atomic_bool stopping;
     bool started;
     int64_t dry_ms; /* do not accept before this */
+    bool
+        rendered; /* the metrics, in this round: they take long, and health must not wait for many */
+    size_t turn;  /* whose turn it is with them */
     pthread_t thread;
     struct connection connections[CONNECTIONS_MAX];
 };
@@ -149,12 +153,23 @@ static bool send_some(struct connection *connection, int64_t now)
     return true;
 }
 
+/* Whether the request has to wait for another round. */
+static bool must_wait(struct admin *admin, const struct admin_request *request)
+{
+    bool metrics = request->status == 200 && strcmp(request->path, "/metrics") == 0;
+    bool wait = metrics && admin->rendered;
+
+    admin->rendered |= metrics;
+    return wait;
+}
+
 /* Answer what has arrived whole, one after the other. @return whether the connection stays */
-static bool work(struct connection *connection, int64_t now)
+static bool work(struct admin *admin, struct connection *connection, int64_t now)
 {
     struct admin_request request;
     bool stays = true;
 
+    connection->waiting = false;
     while (stays && connection->out.size == 0 && !connection->lingering) {
         ssize_t used = admin_request_read(connection->in, connection->n_in, &request);
 
@@ -163,6 +178,9 @@ static bool work(struct connection *connection, int64_t now)
         if (used < 0) {
             request.status = 400;
             used = (ssize_t)connection->n_in;
+        } else if (must_wait(admin, &request)) {
+            connection->waiting = true;
+            break;
         }
         connection->n_in -= (size_t)used;
         memmove(connection->in, connection->in + used, connection->n_in);
@@ -172,7 +190,7 @@ static bool work(struct connection *connection, int64_t now)
 }
 
 /* @return whether the connection stays */
-static bool receive_some(struct connection *connection, int64_t now)
+static bool receive_some(struct admin *admin, struct connection *connection, int64_t now)
 {
     char waste[ADMIN_REQUEST_MAX];
     char *to = connection->lingering ? waste : connection->in + connection->n_in;
@@ -189,17 +207,17 @@ static bool receive_some(struct connection *connection, int64_t now)
     if (connection->n_in == 0) /* the first byte of a request: the rest must follow soon */
         connection->expire_ms = now + REQUEST_MS;
     connection->n_in += (size_t)n;
-    return work(connection, now);
+    return work(admin, connection, now);
 }
 
-static void attend(struct connection *connection, short events, int64_t now)
+static void attend(struct admin *admin, struct connection *connection, short events, int64_t now)
 {
     bool stays = true;
 
     if (events & POLLOUT)
-        stays = send_some(connection, now) && work(connection, now);
+        stays = send_some(connection, now) && work(admin, connection, now);
     else if (events & (POLLIN | POLLHUP | POLLERR))
-        stays = receive_some(connection, now);
+        stays = receive_some(admin, connection, now);
     if (!stays || now >= connection->expire_ms)
         drop(connection);
 }
@@ -241,7 +259,7 @@ static void accept_some(struct admin *admin, int64_t now)
         connection->fd = fd;
         connection->quiet_ms = now;
         connection->expire_ms = now + REQUEST_MS;
-        attend(connection, POLLIN, now); /* most bring their request along */
+        attend(admin, connection, POLLIN, now); /* most bring their request along */
     }
 }
 
@@ -329,12 +347,32 @@ static int64_t prepare(struct admin *admin, struct pollfd fds[N_FDS], int64_t no
     for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
         struct connection *connection = &admin->connections[i];
 
-        fds[i] = (struct pollfd){.fd = connection->fd,
-                                 .events = connection->out.size > 0 ? POLLOUT : POLLIN};
+        fds[i] = (struct pollfd){.fd = connection->fd, .events = POLLIN};
+        if (connection->out.size > 0)
+            fds[i].events = POLLOUT;
+        else if (connection->waiting) /* what it has sent is enough for now */
+            fds[i].events = 0;
+        if (connection->fd >= 0 && connection->waiting)
+            next = now;
         if (connection->fd >= 0 && connection->expire_ms < next)
             next = connection->expire_ms;
     }
     return next > now ? next - now : 0;
+}
+
+/* One of those that wait for the metrics, in turn. */
+static void serve_waiting(struct admin *admin, int64_t now)
+{
+    for (size_t i = 0; i < CONNECTIONS_MAX && !admin->rendered; i++) {
+        struct connection *connection = &admin->connections[(admin->turn + i) % CONNECTIONS_MAX];
+
+        if (connection->fd < 0 || !connection->waiting)
+            continue;
+        if (!work(admin, connection, now))
+            drop(connection);
+        admin->turn += i + 1;
+        return;
+    }
 }
 
 static void *serve(void *arg)
@@ -348,9 +386,11 @@ static void *serve(void *arg)
         int n = poll(fds, N_FDS, (int)wait);
         int64_t now = clock_now_ms();
 
+        admin->rendered = false;
+        serve_waiting(admin, now);
         for (size_t i = 0; i < CONNECTIONS_MAX; i++)
-            if (fds[i].fd >= 0)
-                attend(&admin->connections[i], n > 0 ? fds[i].revents : 0, now);
+            if (fds[i].fd >= 0 && fds[i].fd == admin->connections[i].fd)
+                attend(admin, &admin->connections[i], n > 0 ? fds[i].revents : 0, now);
         if (n > 0 && fds[CONNECTIONS_MAX].revents)
             accept_some(admin, now);
     }
