@@ -134,7 +134,8 @@ static int64_t next_ns(const struct mesh_server *server)
     return next;
 }
 
-static void sleep_until(struct mesh_server *server, int64_t at_ns)
+/* @param unless  set: there is no time to sleep; NULL: there is */
+static void sleep_until(struct mesh_server *server, int64_t at_ns, atomic_bool *unless)
 {
     struct pollfd fds[FDS_MAX];
     int n = collect_fds(server, fds);
@@ -148,7 +149,7 @@ static void sleep_until(struct mesh_server *server, int64_t at_ns)
     }
     if (!mesh_mailbox_may_sleep(&server->mailbox))
         return;
-    if (!atomic_load(&server->stopping) && !pending(server))
+    if (!(unless && atomic_load(unless)) && !pending(server))
         ppoll(fds, (nfds_t)n, at_ns == MESH_NEVER ? NULL : &timeout, NULL);
     mesh_mailbox_awake(&server->mailbox);
     polled(server, fds);
@@ -169,7 +170,7 @@ static void wind_up(struct mesh_server *server)
     }
     while (server->n_calls > 0) {
         step(server);
-        sleep_until(server, clock_now_ns() + 10 * NS_PER_MS);
+        sleep_until(server, clock_now_ns() + 10 * NS_PER_MS, NULL);
     }
 }
 
@@ -180,7 +181,7 @@ void *server_run(void *arg)
     pthread_setname_np(pthread_self(), "mesh-server");
     while (!atomic_load(&server->stopping)) {
         if (!step(server))
-            sleep_until(server, next_ns(server));
+            sleep_until(server, next_ns(server), &server->stopping);
     }
     wind_up(server);
     mesh_peers_destroy(&server->peers, LINGER_MS);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <zmq.h>
 
 #define ENDPOINT "inproc://server"
@@ -439,6 +440,28 @@ static void a_deaf_handler_is_reported(void **state)
     mesh_stream_destroy(&stream);
 }
 
+static int64_t processor_us(void)
+{
+    struct rusage usage;
+
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000) +
+           usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+}
+
+/* Nor does waiting for it at the end cost the processor's time. */
+static void a_deaf_handler_is_waited_for_asleep(void **state)
+{
+    struct mesh_stream *stream = start("Quick", 0);
+    int64_t before_us;
+
+    (void)state;
+    before_us = processor_us();
+    mesh_server_destroy(&server);
+    assert_in_range(processor_us() - before_us, 0, 500000); /* of five seconds */
+    mesh_stream_destroy(&stream);
+}
+
 /* ---- load ------------------------------------------------------------------------------------ */
 
 static struct raw broker;
@@ -543,6 +566,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_made_late_is_readable_at_once, setup_own, teardown),
         cmocka_unit_test_setup_teardown(details_come_with_the_status, setup_own, teardown),
         cmocka_unit_test_setup_teardown(a_deaf_handler_is_reported, setup_own, teardown),
+        cmocka_unit_test_setup_teardown(a_deaf_handler_is_waited_for_asleep, setup_own, teardown),
         cmocka_unit_test_setup_teardown(load_is_said_when_there_is_something_to_say, setup_worker,
                                         teardown_worker),
     };
