@@ -65,12 +65,15 @@ static void share_by_demand(struct mesh_server *server)
 
 void server_brokers_share(struct mesh_server *server)
 {
+    bool alone = server->n_brokers == 1;
     bool freed;
 
-    if (server->n_brokers < 2 || server->draining)
+    /* One broker has it all, unless handlers of a lost session still run. */
+    if (server->n_brokers == 0 || server->draining ||
+        (alone && server->n_calls == server->n_listed && server->lease.lost == 0))
         return;
     freed = count_running(server);
-    if (server->now_ns >= server->share_at)
+    if (!alone && server->now_ns >= server->share_at)
         share_by_demand(server);
     else if (freed)
         lease_plan(&server->lease);
@@ -95,17 +98,14 @@ static void on_up(void *arg)
 {
     struct broker_session *broker = arg;
     struct mesh_server *server = broker->server;
-    uint32_t capacity = server->options.capacity;
-    bool several = server->n_brokers > 1;
+    uint32_t total = server->n_brokers > 1 ? server->options.capacity : 0;
 
     broker->source.last_call = 0;
     broker->drain_sent = broker->drain_done = false;
     if (server->draining)
         return;
     count_running(server);
-    server_register(server, &broker->link,
-                    several ? lease_up(&server->lease, broker->source.id) : capacity,
-                    several ? capacity : 0);
+    server_register(server, &broker->link, lease_up(&server->lease, broker->source.id), total);
 }
 
 static void on_down(void *arg, const char *why)

@@ -554,6 +554,44 @@ static void load_is_said_when_there_is_something_to_say(void **state)
     assert_true(load_on(MESH_END) == 0.5f);
 }
 
+static uint32_t registered_capacity(void)
+{
+    const struct mesh_frame *frame = raw_expect(&broker, MESH_REGISTER);
+    ProtobufCMessage *body = NULL;
+    uint32_t capacity;
+
+    assert_int_equal(
+        mesh_frame_unpack(frame, &dragoman__mesh__v1__register__descriptor, 65536, &body), 0);
+    capacity = ((Dragoman__Mesh__V1__Register *)body)->capacity;
+    protobuf_c_message_free_unpacked(body, NULL);
+    return capacity;
+}
+
+/* Handlers that do not listen outlive their session: the next one is told of fewer slots until they end. */
+static void slots_that_are_still_taken_are_not_offered(void **state)
+{
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    const struct mesh_frame *frame;
+
+    (void)state;
+    request.sleep_ms = 700;
+    raw_open_call(&broker, 1, "Unary", MESH_END_SEND, &request);
+    raw_open_call(&broker, 2, "Unary", MESH_END_SEND, &request);
+    rig_wait(atomic_load(&echo_counts.running) == 2);
+    raw_send(&broker, &(struct mesh_header){.kind = MESH_BYE}, NULL, NULL);
+    raw_greet(&broker, 200);
+    assert_int_equal(registered_capacity(), 2);
+    raw_send(&broker, &(struct mesh_header){.kind = MESH_REGISTERED}, NULL, NULL);
+    do {
+        do
+            frame = hear(3000);
+        while (frame && frame->header.kind != MESH_CAPACITY);
+        assert_non_null(frame);
+    } while (frame->header.credit_messages < 4);
+    assert_int_equal(frame->header.credit_messages, 4);
+    assert_int_equal(atomic_load(&echo_counts.running), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -568,6 +606,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_deaf_handler_is_reported, setup_own, teardown),
         cmocka_unit_test_setup_teardown(a_deaf_handler_is_waited_for_asleep, setup_own, teardown),
         cmocka_unit_test_setup_teardown(load_is_said_when_there_is_something_to_say, setup_worker,
+                                        teardown_worker),
+        cmocka_unit_test_setup_teardown(slots_that_are_still_taken_are_not_offered, setup_worker,
                                         teardown_worker),
     };
 
