@@ -211,6 +211,23 @@ void fuzz_one(const uint8_t *bytes, size_t size)
 #define WATCH(peer, id)                                                                            \
     FRAME peer "\x20\x07\0" id "\0\x10\0\x23\0\0"                                                  \
                "\x0A\x21/dragoman.mesh.v1.Directory/Watch"
+#define PING(peer, load)                                                                           \
+    FRAME peer "\x03\0\0\1\0\0\0\x0B\0\0"                                                          \
+               "\x22\x02xx"                                                                        \
+               "\x30\x05\x55" load
+#define CAPACITY(peer, n) FRAME peer "\x12\0\0\0\0" n "\0\0\0\0"
+#define CREDIT(peer, id, n) FRAME peer "\x24\0\0" id "\0" n "\0\0\0\0"
+#define FAIL(peer, id) FRAME peer "\x26\0\0" id "\x0E\0\0\0\0\0"
+#define DRAIN(peer) FRAME peer "\x13\0\0\0\0\0\0\0\0\0"
+#define REFUSE(peer, id) FRAME peer "\x26\0\1" id "\x08\0\0\0\0\0"
+#define SAY(peer, id)                                                                              \
+    FRAME peer "\x20\x17\0" id "\0\x10\x7F\x0F\1\0"                                                \
+               "\x0A\x04/S/M\x3A\x02ta\x5A\x03key"                                                 \
+               "a"
+#define LEND(peer)                                                                                 \
+    FRAME peer "\x10\x06\0\0\0\0\0\0\x0C\0"                                                        \
+               "\x0A\x06\x0A\x01S\x12\x01M"                                                        \
+               "\x18\0\x20\x04"
 #define LOST(peer) "\x06" peer
 #define WAIT(ms) "\x07\0" ms
 
@@ -226,11 +243,20 @@ static const char LOCAL[] = HELLO("\x02") LIST("\2", "\1") WATCH("\2", "\2") HEL
 static const char KEYS[] = HELLO_AS("\x10", "\0") HELLO_AS("\x08", "\4") OFFER_AS("\x08", "\4")
     OPEN_AS("\x10", "\0", "\1") HELLO_AS("\x18", "\1") OPEN_AS("\x08", "\0", "\2") "\x17\0"
                                                                                    "\x0f\4";
+static const char LEASES[] =
+    HELLO("\3") LEND("\3") HELLO("\0") SAY("\0", "\1") SAY("\0", "\2") CAPACITY("\3", "\2")
+        REFUSE("\3", "\1") CAPACITY("\3", "\1") REFUSE("\3", "\3") PING("\3", "\0\0\0\x3F")
+            CREDIT("\0", "\1", "\x7F") END("\3", "\2") DRAIN("\3") END("\3", "\5") WAIT("\x10");
+static const char SICK[] = HELLO("\3") OFFER("\3") HELLO("\4") OFFER("\4") HELLO("\0")
+    SAY("\0", "\1") CANCEL("\0", "\1") PING("\3", "\0\0\x80\x3F") WAIT("\xFF") OPEN("\0", "\2")
+        FAIL("\3", "\1") FAIL("\4", "\2") OPEN("\0", "\3") FAIL("\3", "\3") WAIT("\xFF");
 
 const struct fuzz_seed fuzz_seeds[] = {
     {NULL, CALLS, sizeof(CALLS) - 1},
     {NULL, LOSSES, sizeof(LOSSES) - 1},
     {NULL, LOCAL, sizeof(LOCAL) - 1},
+    {NULL, LEASES, sizeof(LEASES) - 1},
+    {NULL, SICK, sizeof(SICK) - 1},
     {NULL, KEYS, sizeof(KEYS) - 1},
     {NULL, NULL, 0},
 };
