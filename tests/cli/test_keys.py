@@ -10,7 +10,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from command import BINARY, dragoman, environment, free_port
+from command import BINARY, dragoman, environment, free_port, start
 
 BUILD = os.environ["DRAGOMAN_BUILD"]
 BROKER = os.path.join(BUILD, "broker", "dragoman-broker")
@@ -196,6 +196,29 @@ class Stack(Folder):
         self.logged("1 that were are no longer")
         self.assertEqual(self.top("stranger").returncode, 1)
         self.assertEqual(self.top("caller").returncode, 0)
+
+
+class Up(Folder):
+    """Everything in one process: only the door for others has a lock."""
+
+    def test_locks_its_front(self):
+        for name in ("broker", "caller", "stranger"):
+            self.new(name)
+        os.mkdir(self.path("callers"))
+        os.mkdir(self.path("models"))
+        shutil.copy(self.path("caller.cert"), self.path("callers"))
+        front = f"tcp://127.0.0.1:{free_port()}"
+        process = start("up", "--tts", "espeak", "--listen", f"127.0.0.1:{free_port()}", "--models", self.path("models"),
+                        "--broker-front", front, "--key", self.path("broker.key"),
+                        "--callers", self.path("callers"))
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.terminate)
+        self.assertIn("ready after", process.stdout.readline())
+        for name, status in (("caller", 0), ("stranger", 1)):
+            result = dragoman("top", "--once", "--broker", front, "--key", self.path(f"{name}.key"),
+                              "--broker-key", self.path("broker.cert"))
+            self.assertEqual(result.returncode, status, result.stderr)
+        self.assertIn("refuses this key", result.stderr)
 
 
 class WholeStack(Folder):
