@@ -17,6 +17,7 @@
 #define SCHEDULES 100000
 #endif
 #define STEPS 400
+#define LONG_MS 5500 /* longer than a worker may ignore its CANCEL, or rest for its failures */
 
 /* ---- one schedule ---------------------------------------------------------------------------- */
 
@@ -138,7 +139,7 @@ static void one_step(void)
     }
     switch (below(12)) {
     case 0:
-        pass_time((int64_t)below(30));
+        pass_time(chance(1) ? LONG_MS : (int64_t)below(30));
         break;
     case 1:
         fault(peer);
