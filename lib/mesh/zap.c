@@ -192,9 +192,11 @@ static void *open_socket(void *context, int type)
 
 static int open_sockets(struct handler *handler)
 {
+    static unsigned
+        serial; /* sockets are closed later than zmq_close() returns: no name is used again */
     char stop[64];
 
-    snprintf(stop, sizeof(stop), "inproc://mesh.zap.stop.%p", (void *)handler);
+    snprintf(stop, sizeof(stop), "inproc://mesh.zap.stop.%u", ++serial);
     handler->socket = open_socket(handler->context, ZMQ_REP);
     handler->stop = open_socket(handler->context, ZMQ_PAIR);
     handler->stopper = open_socket(handler->context, ZMQ_PAIR);
