@@ -1,4 +1,5 @@
 /* One call of any kind: lines of JSON become requests, answers become lines of JSON. */
+#include "base/escape.h"
 #include "cli/call.h"
 #include "cli/client.h"
 #include "mesh/json.h"
@@ -24,8 +25,13 @@ struct exchange {
 
 int call_status_fail(const struct status *status)
 {
+    struct buffer message;
+
+    buffer_init(&message, 8 * STATUS_MESSAGE_MAX);
+    escape_append(&message, status->message, false); /* it may come from anyone */
     fflush(stdout);
-    fprintf(stderr, "%s: %s", status_name(status->code), status->message);
+    fprintf(stderr, "%s: %s", status_name(status->code), message.data ? (char *)message.data : "");
+    buffer_fini(&message);
     if (status->retry_delay_ms > 0)
         fprintf(stderr, " (try again in %u ms)", status->retry_delay_ms);
     fputc('\n', stderr);
@@ -155,7 +161,12 @@ static void print_metadata(const char *what, const struct mesh_metadata *metadat
         size_t size;
         const char *key = mesh_metadata_at(metadata, i, &value, &size);
 
-        fprintf(stderr, "%s %s: %.*s\n", what, key, (int)size, (const char *)value);
+        struct buffer text;
+
+        buffer_init(&text, 8 * size + 1);
+        escape_append(&text, value, false); /* NUL-terminated; of -bin what stands before a NUL */
+        fprintf(stderr, "%s %s: %s\n", what, key, text.data ? (char *)text.data : "");
+        buffer_fini(&text);
     }
 }
 

@@ -108,6 +108,36 @@ static int by_id(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* Names come from workers and callers: none of them may move the cursor. */
+static void tame(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7F)
+            *text = '?';
+}
+
+static void tame_worker(worker_state *worker)
+{
+    tame(worker->name);
+    tame(worker->sick);
+    for (size_t i = 0; i < worker->n_labels; i++) {
+        tame(worker->labels[i]->key);
+        for (size_t v = 0; v < worker->labels[i]->n_values; v++)
+            tame(worker->labels[i]->values[v]);
+    }
+}
+
+static void tame_all(directory_response *state)
+{
+    for (size_t i = 0; i < state->n_services; i++) {
+        tame(state->services[i]->name);
+        for (size_t t = 0; t < state->services[i]->n_tenants; t++)
+            tame(state->services[i]->tenants[t]->name);
+    }
+    for (size_t i = 0; i < state->n_workers; i++)
+        tame_worker(state->workers[i]);
+}
+
 /* A redrawn screen comes in one piece, and long lines are cut instead of wrapped. */
 static void print_state(const char *broker, const directory_response *state, bool redraw)
 {
@@ -145,6 +175,7 @@ static int show(struct mesh_channel *channel, const char *broker, bool redraw)
                            "--broker-front %s', or name another by --broker",
                            broker, status.message, broker);
     }
+    tame_all((directory_response *)response);
     print_state(broker, (const directory_response *)response, redraw);
     protobuf_c_message_free_unpacked(response, NULL);
     return 0;

@@ -8,11 +8,21 @@
 
 #include <stdint.h>
 
+struct json_t;
+
 #define JSON_NAME_MAX 256
 #define JSON_TIME_MAX 48 /* bytes of a Timestamp's or Duration's text */
 
 /** A field's name in JSON: json_name, else lowerCamelCase; may live in `room`. */
 const char *json_field_name(const ProtobufCFieldDescriptor *field, char room[JSON_NAME_MAX]);
+
+/** A JSON value as a number or boolean of the field's type, into *at. @return whether it is one */
+bool json_read_scalar(const ProtobufCFieldDescriptor *field, const struct json_t *json, void *at);
+/** As an enum's number: its name, or the number itself. */
+bool json_read_enum(const struct json_t *json, const ProtobufCEnumDescriptor *type, int32_t *out);
+
+/** Bytes of one element of an array of this type. */
+size_t json_element_size(ProtobufCType type);
 
 enum json_known { JSON_PLAIN, JSON_TIMESTAMP, JSON_DURATION, JSON_WRAPPER };
 

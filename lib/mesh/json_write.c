@@ -114,26 +114,6 @@ static int put_value(struct writer *writer, const ProtobufCFieldDescriptor *fiel
     return -EINVAL;
 }
 
-static size_t element_size(ProtobufCType type)
-{
-    switch (type) {
-    case PROTOBUF_C_TYPE_INT64:
-    case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64:
-    case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64:
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return 8;
-    case PROTOBUF_C_TYPE_STRING:
-    case PROTOBUF_C_TYPE_MESSAGE:
-        return sizeof(void *);
-    case PROTOBUF_C_TYPE_BYTES:
-        return sizeof(ProtobufCBinaryData);
-    default:
-        return 4;
-    }
-}
-
 static int put_list(struct writer *writer, const ProtobufCFieldDescriptor *field, const void *at,
                     size_t n)
 {
@@ -145,7 +125,8 @@ static int put_list(struct writer *writer, const ProtobufCFieldDescriptor *field
         if (err == 0)
             err = put_line(writer);
         if (err == 0)
-            err = put_value(writer, field, (const uint8_t *)at + i * element_size(field->type));
+            err =
+                put_value(writer, field, (const uint8_t *)at + i * json_element_size(field->type));
     }
     writer->depth--;
     if (err == 0 && n > 0)
@@ -213,7 +194,7 @@ static bool is_zero(const ProtobufCFieldDescriptor *field, const void *at)
         return !*(const char *const *)at || !**(const char *const *)at;
     if (field->type == PROTOBUF_C_TYPE_BYTES)
         return ((const ProtobufCBinaryData *)at)->len == 0;
-    return memcmp(at, ZERO, element_size(field->type)) == 0;
+    return memcmp(at, ZERO, json_element_size(field->type)) == 0;
 }
 
 static bool is_there(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,

@@ -6,7 +6,7 @@
 set -eu
 cd "$1"
 
-find lib broker asr translate tts gateway cli models -name '*.[ch]' -o -name '*.cc' | xargs awk '
+find lib broker asr translate tts gateway cli models examples -name '*.[ch]' -o -name '*.cc' | xargs awk '
 function room_of(path) {
     sub(/^lib\//, "", path)
     sub(/\/.*/, "", path)
@@ -23,6 +23,7 @@ BEGIN {
     may["asr"] = engine; may["translate"] = engine; may["tts"] = engine
     may["gateway"] = "base mesh audio text proto"
     may["models"] = "base"
+    may["examples"] = "base mesh"
     may["cli"] = "base mesh compute audio text proto broker asr translate tts gateway models"
 }
 /^#include "/ {

@@ -148,6 +148,22 @@ class Call(unittest.TestCase):
         self.failed(1, "DEADLINE_EXCEEDED: ", "--selector", "lang=xx", "--wait", "--timeout", "0.2", f"{ECHO}/Say",
                     '{"text": "x"}')
 
+    def test_nothing_moves_the_cursor(self):
+        self.failed(1, "has no method '\\u001b[2J'", f"{ECHO}/\x1b[2J")
+        with tempfile.TemporaryDirectory(prefix="dragoman-call-") as folder:
+            front, back = f"ipc://{folder}/front", f"ipc://{folder}/back"
+            processes = [subprocess.Popen([os.path.join(BUILD, command[0]), *command[1:]], env=environment(),
+                                          stderr=subprocess.DEVNULL)
+                         for command in (["broker/dragoman-broker", "--front", front, "--back", back],
+                                         ["examples/echo/example-echo", "--broker", back, "--name", "e\x1b[2Jho"])]
+            dragoman("call", "--broker", front, "--wait", "--timeout", "60", f"{ECHO}/Say", '{"text": "x"}')
+            shown = dragoman("top", "--once", "--broker", front).stdout
+            for process in reversed(processes):
+                process.terminate()
+                process.wait(timeout=30)
+        self.assertIn("e?[2Jho", shown)
+        self.assertNotIn("\x1b", shown)
+
     def test_bad_json_names_the_place(self):
         self.failed(2, "error: the request: text: expected a string, not 3\n", f"{ECHO}/Say", '{"text": 3}')
         self.failed(2, "error: the request: example.echo.v1.Text has no field 'txt'; it has text\n", f"{ECHO}/Say",
