@@ -15,11 +15,11 @@ FAILS = {"OK", "UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED"}  # when somethin
 
 
 class Faults(unittest.TestCase):
-    def check(self, world, *more, least_ok=0.2, allowed=FAILS):
+    def check(self, world, *more, least_ok=0.2, allowed=FAILS, late_ms=250):
         """The invariants; and that most calls were served, so that they mean something."""
         world.quiesced()
         checked = world.history()
-        found = [*checked.always(), *checked.allowed(allowed), *checked.ends_after_faults(world.faults)]
+        found = [*checked.always(late_ms), *checked.allowed(allowed), *checked.ends_after_faults(world.faults)]
         for rule in more:
             found += list(rule(checked))
         self.assertEqual(found[:20], [], f"{len(found)} findings in {world.folder}")
@@ -154,7 +154,9 @@ class Faults(unittest.TestCase):
             world.stop(broker.process, 2.0)
             until(lambda: broker.workers() == 1, "the worker is there")
             world.wait([client])
-            checked = self.check(world)
+            # Deadlines travel as time left, so what lay unread in the sockets of a broker that stood still is as
+            # late as that, and may run. Its caller was told in time, and it runs once.
+            checked = self.check(world, late_ms=2500)
             self.assertGreater(checked.count("DEADLINE_EXCEEDED"), 0)
 
     # ---- connections -------------------------------------------------------------------------

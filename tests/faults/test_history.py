@@ -52,7 +52,7 @@ class Checker(unittest.TestCase):
         text = GOOD.replace("again=0", "again=1")
         again = "2500 start call=1 kind=enter worker=8 running=1 capacity=2\n"
         self.assertEqual(findings(text + again), [])
-        self.rejects("I3", text + again * 5)
+        self.rejects("I3", text + again * 6)
 
     def test_i3_ok_out_of_nothing(self):
         self.rejects("I3", "1000 invoke call=1 kind=once again=0 deadline_ms=100 work_ms=1\n4000 end call=1 status=OK\n")

@@ -11,8 +11,11 @@ import time
 import history
 
 BUILD = os.environ["DRAGOMAN_BUILD"]
-BROKER = os.path.join(BUILD, "broker", "dragoman-broker")
 TOOLS = os.path.join(BUILD, "tests", "faults")
+# A mutation puts another in its place.
+BROKER = os.environ.get("FAULTS_BROKER") or os.path.join(BUILD, "broker", "dragoman-broker")
+WORKER = os.environ.get("FAULTS_WORKER") or os.path.join(TOOLS, "faults_worker")
+CLIENT = os.environ.get("FAULTS_CLIENT") or os.path.join(TOOLS, "faults_client")
 SANITIZED = os.environ.get("DRAGOMAN_SANITIZE", "") != ""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -113,7 +116,7 @@ class World:
         self.serial += 1
         before = [broker.workers() for broker in self.brokers]
         process = self.spawn(f"worker{self.serial}", [
-            os.path.join(TOOLS, "faults_worker"), f"--broker={to or self.backs()}",
+            WORKER, f"--broker={to or self.backs()}",
             f"--journal={self.journal('workers')}", *flags])
         if ready:
             until(lambda: all(broker.workers() > n for broker, n in zip(self.brokers, before)),
@@ -123,7 +126,7 @@ class World:
     def client(self, *flags, to=None):
         self.serial += 1
         return self.spawn(f"client{self.serial}", [
-            os.path.join(TOOLS, "faults_client"), f"--broker={to or self.fronts()}", f"--index={self.serial}",
+            CLIENT, f"--broker={to or self.fronts()}", f"--index={self.serial}",
             f"--journal={self.journal(f'client{self.serial}')}", *flags])
 
     def liar(self, broker, seconds, seed):

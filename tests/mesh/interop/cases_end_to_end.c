@@ -291,6 +291,24 @@ static void graceful_server_shutdown(void **state)
                      STATUS_UNAVAILABLE); /* what is new does not start */
 }
 
+/* A drain that is said to be over is over: nothing runs, nothing is cut off. */
+static void drain_waits(void **state)
+{
+    struct world *world = *state;
+    simple_request request = SIMPLE_REQUEST;
+    struct mesh_stream *stream;
+    struct status status;
+
+    request.sleep_ms = 200;
+    stream = unary_open(world->channel, &request, NULL);
+    rig_wait(world->workers[0].started == 1);
+    assert_int_equal(mesh_server_drain(world->workers[0].server, 10000), 0);
+    assert_int_equal(world->workers[0].running, 0);
+    assert_int_equal(rig_read_all(stream, &status), 1);
+    assert_int_equal(status.code, STATUS_OK);
+    mesh_stream_destroy(&stream);
+}
+
 /* Gone before it answered: exactly one end, and no wrong one. */
 static void early_server_shutdown(void **state)
 {
@@ -431,6 +449,7 @@ const struct interop_case end_to_end_cases[] = {
     CASE(high_initial_seqno, 0),
     CASE(disappearing_server, 0),
     CASE(graceful_server_shutdown, 0),
+    CASE(drain_waits, 0),
     CASE(early_server_shutdown, 0),
     CASE(shutdown_finishes_calls, 0),
     CASE(server_finishes_request, 0),
