@@ -62,6 +62,12 @@ static void handle_posts(struct mesh_channel *channel, bool own)
 
 /* ---- one round ------------------------------------------------------------------------------- */
 
+static void send_off(struct mesh_channel *channel)
+{
+    for (size_t i = 0; i < channel->n_sessions; i++)
+        mesh_link_flush(&channel->sessions[i].link);
+}
+
 /* @return whether messages came, and there may be more */
 static bool step(struct mesh_channel *channel, bool own)
 {
@@ -72,6 +78,8 @@ static bool step(struct mesh_channel *channel, bool own)
         channel->sessions[i].link.now_ns = channel->now_ns;
     handle_posts(channel, own);
     mesh_calls_step(channel);
+    send_off(
+        channel); /* before receiving, which then notices an edge of the descriptor that sending took */
     for (size_t i = 0; i < channel->n_sessions; i++)
         busy |= mesh_session_step(&channel->sessions[i], channel->now_ns);
     return busy;
@@ -148,8 +156,7 @@ static void let_go(struct mesh_channel *channel, bool needed)
 {
     struct mesh_driver *driver = &channel->driver;
 
-    for (size_t i = 0; i < channel->n_sessions; i++)
-        mesh_link_flush(&channel->sessions[i].link);
+    send_off(channel);
     pthread_mutex_lock(&driver->lock);
     driver->left_at = channel->now_ns;
     atomic_store(&driver->held, false);
