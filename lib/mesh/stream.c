@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define NS_PER_MS INT64_C(1000000)
 
@@ -147,9 +146,9 @@ static int prepare(struct mesh_stream *stream, const struct mesh_call_options *o
 }
 
 /* request: the only one, of a unary call; NULL: they will be written. */
-static int stream_create(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
-                         const char *name, const ProtobufCMessage *request,
-                         const struct mesh_call_options *options, struct mesh_stream **out)
+int mesh_stream_create(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
+                       const char *name, const ProtobufCMessage *request,
+                       const struct mesh_call_options *options, struct mesh_stream **out)
 {
     static const struct mesh_call_options defaults;
     const ProtobufCMethodDescriptor *descriptor =
@@ -182,7 +181,8 @@ static int stream_create(struct mesh_channel *channel, const ProtobufCServiceDes
     return err;
 }
 
-static void put(struct mesh_stream *stream, struct stream_post *note, enum stream_post_kind kind)
+void mesh_stream_put(struct mesh_stream *stream, struct stream_post *note,
+                     enum stream_post_kind kind)
 {
     note->post.kind = kind;
     note->stream = stream;
@@ -190,11 +190,12 @@ static void put(struct mesh_stream *stream, struct stream_post *note, enum strea
     mesh_mailbox_put(mesh_channel_mailbox(stream->channel), &note->post);
 }
 
-static void post(struct mesh_stream *stream, struct stream_post *note, enum stream_post_kind kind)
+void mesh_stream_post(struct mesh_stream *stream, struct stream_post *note,
+                      enum stream_post_kind kind)
 {
     struct mesh_channel *channel = stream->channel;
 
-    put(stream, note, kind);
+    mesh_stream_put(stream, note, kind);
     mesh_driver_attend(channel); /* the stream may be gone: an answer without a waiter ends it */
 }
 
@@ -205,10 +206,10 @@ static bool at_once(const struct mesh_stream *stream)
 }
 
 /* Without the stream's lock: sent off by this thread, if nobody else drives. */
-static void post_and_send(struct mesh_stream *stream, struct stream_post *note,
-                          enum stream_post_kind kind)
+void mesh_stream_post_and_send(struct mesh_stream *stream, struct stream_post *note,
+                               enum stream_post_kind kind)
 {
-    put(stream, note, kind);
+    mesh_stream_put(stream, note, kind);
     if (mesh_driver_take(stream->channel))
         mesh_driver_lead(stream->channel, stream, at_once, MESH_NEVER);
     else
@@ -219,7 +220,7 @@ int mesh_stream_open(struct mesh_channel *channel, const ProtobufCServiceDescrip
                      const char *method, const struct mesh_call_options *options,
                      struct mesh_stream **out)
 {
-    return stream_create(channel, service, method, NULL, options, out);
+    return mesh_stream_create(channel, service, method, NULL, options, out);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -273,7 +274,7 @@ bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bo
 }
 
 /* End it on the application's side, and tell the other. */
-static void abandon(struct mesh_stream *stream, enum status_code code, const char *message)
+void mesh_stream_abandon(struct mesh_stream *stream, enum status_code code, const char *message)
 {
     struct status status;
     bool tell;
@@ -286,12 +287,12 @@ static void abandon(struct mesh_stream *stream, enum status_code code, const cha
     stream->cancel_posted = true;
     pthread_mutex_unlock(&stream->lock);
     if (tell)
-        post(stream, &stream->cancel_post, POST_CANCEL);
+        mesh_stream_post(stream, &stream->cancel_post, POST_CANCEL);
 }
 
 void mesh_stream_cancel(struct mesh_stream *stream)
 {
-    abandon(stream, STATUS_CANCELLED, "cancelled by the caller");
+    mesh_stream_abandon(stream, STATUS_CANCELLED, "cancelled by the caller");
 }
 
 void mesh_stream_destroy(struct mesh_stream **stream)
@@ -304,7 +305,7 @@ void mesh_stream_destroy(struct mesh_stream **stream)
     *stream = NULL;
 }
 
-static void read_status(const struct mesh_stream *stream, struct status *status)
+void mesh_stream_read_status(const struct mesh_stream *stream, struct status *status)
 {
     status->code = stream->code;
     status->retry_delay_ms = stream->retry_delay_ms;
@@ -321,7 +322,7 @@ bool mesh_stream_status(const struct mesh_stream *stream, struct status *status)
     pthread_mutex_lock(&self->lock);
     over = self->over;
     if (over && status)
-        read_status(self, status);
+        mesh_stream_read_status(self, status);
     pthread_mutex_unlock(&self->lock);
     return over;
 }
@@ -343,363 +344,4 @@ void mesh_stream_on_event(struct mesh_stream *stream, void (*notify)(void *arg),
     mesh_mailbox_ring(
         mesh_channel_mailbox(stream->channel)); /* whoever drives, if it must not now */
     mesh_driver_attend(stream->channel);
-}
-
-/* ---- waiting --------------------------------------------------------------------------------- */
-
-static bool can_write(const struct mesh_stream *stream)
-{
-    return stream->over || mesh_flow_may_send(&stream->flow);
-}
-
-static bool can_read(const struct mesh_stream *stream)
-{
-    return stream->over || stream->flow.first;
-}
-
-static bool is_over(const struct mesh_stream *stream)
-{
-    return stream->over;
-}
-
-/* Under the lock: until something changes. @return 0; ETIMEDOUT */
-static int wait_for_change(struct mesh_stream *stream, int64_t until)
-{
-    struct timespec time = {.tv_sec = until / (1000 * NS_PER_MS),
-                            .tv_nsec = until % (1000 * NS_PER_MS)};
-    int err;
-
-    stream->n_waiters++;
-    if (until == MESH_NEVER)
-        err = pthread_cond_wait(&stream->changed, &stream->lock);
-    else
-        err = pthread_cond_timedwait(&stream->changed, &stream->lock, &time);
-    stream->n_waiters--;
-    return err;
-}
-
-/*
- * Under the lock, which is let go of meanwhile. Drives the channel itself if nobody does: while the call is
- * not over, or has not been destroyed, there is a channel. @return what `can` says in the end
- */
-static bool wait_until(struct mesh_stream *stream, bool (*can)(const struct mesh_stream *),
-                       int wait_ms)
-{
-    int64_t until = MESH_NEVER;
-    int err = 0;
-
-    if (can == can_write && !can(stream))
-        mesh_flow_stalled();
-    if (wait_ms > 0)
-        until = clock_now_ns() + wait_ms * NS_PER_MS;
-    while (!can(stream) && wait_ms != 0 && err == 0) {
-        if (mesh_driver_take(stream->channel)) {
-            pthread_mutex_unlock(&stream->lock);
-            mesh_driver_lead(stream->channel, stream, can, until);
-            pthread_mutex_lock(&stream->lock);
-            err = until != MESH_NEVER && clock_now_ns() >= until ? ETIMEDOUT : 0;
-        } else {
-            mesh_driver_attend(stream->channel);
-            err = wait_for_change(stream, until);
-        }
-    }
-    return can(stream);
-}
-
-/* ---- writing --------------------------------------------------------------------------------- */
-
-/* The first message rides on OPEN. The Meta is the one built already. */
-static int put_first_message(struct mesh_stream *stream, const ProtobufCMessage *message)
-{
-    struct mesh_message full;
-    struct mesh_frame frame;
-    int err;
-
-    mesh_message_frame(&stream->open, &frame);
-    frame.header.seq = 1;
-    err = mesh_message_build_packed(&frame.header, frame.meta, frame.header.meta_bytes, message,
-                                    stream->compress, &full);
-    if (err < 0)
-        return err;
-    mesh_message_close(&stream->open);
-    mesh_message_move(&stream->open, &full);
-    return 0;
-}
-
-static int put_message(struct mesh_stream *stream, const ProtobufCMessage *message, uint32_t seq)
-{
-    struct mesh_header header = {.kind = MESH_DATA, .seq = seq};
-    struct stream_send *note = malloc(sizeof(*note));
-    int err = -ENOMEM;
-
-    if (note)
-        err = mesh_message_build(&header, NULL, message, stream->compress, &note->message);
-    if (err == 0)
-        post_and_send(stream, &note->post, POST_SEND);
-    else
-        free(note);
-    return err;
-}
-
-/* Claim the right to send one message. @return 0 and how it goes; -EPIPE, -EINVAL, -EAGAIN */
-static int claim_write(struct mesh_stream *stream, size_t size, int wait_ms, bool *on_open,
-                       uint32_t *seq)
-{
-    int err = 0;
-
-    pthread_mutex_lock(&stream->lock);
-    *on_open = !stream->open_posted;
-    if (stream->over)
-        err = -EPIPE;
-    else if (stream->flow.ended_out)
-        err = -EINVAL;
-    else if (!*on_open && !wait_until(stream, can_write, wait_ms))
-        err = -EAGAIN;
-    else if (stream->over)
-        err = -EPIPE;
-    if (err == 0) {
-        stream->open_posted = true; /* by whoever claimed it, shortly */
-        stream->committed |= !*on_open;
-        *seq = mesh_flow_sent(&stream->flow, !*on_open, size);
-        mesh_intercept_message(mesh_channel_interceptors(stream->channel), stream->states,
-                               &stream->seen, MESH_OUTBOUND, size);
-    }
-    pthread_mutex_unlock(&stream->lock);
-    return err;
-}
-
-int mesh_stream_write(struct mesh_stream *stream, const ProtobufCMessage *message, int wait_ms)
-{
-    size_t size = protobuf_c_message_get_packed_size(message);
-    bool on_open;
-    uint32_t seq;
-    int err;
-
-    if (size > mesh_channel_message_max(stream->channel))
-        return -EMSGSIZE;
-    err = claim_write(stream, size, wait_ms, &on_open, &seq);
-    if (err < 0)
-        return err;
-    err = on_open ? put_first_message(stream, message) : put_message(stream, message, seq);
-    if (err < 0) {
-        abandon(stream, STATUS_RESOURCE_EXHAUSTED, "no memory for a message");
-        return -EPIPE;
-    }
-    if (on_open)
-        post_and_send(stream, &stream->open_post, POST_OPEN);
-    return 0;
-}
-
-static void set_end_send(struct mesh_message *open)
-{
-    struct mesh_frame frame;
-
-    mesh_message_frame(open, &frame);
-    frame.header.flags |= MESH_END_SEND;
-    mesh_message_set_header(open, &frame.header);
-}
-
-/* @return whether OPEN was not under way, and is the caller's to post now */
-static bool claim_open(struct mesh_stream *stream)
-{
-    bool mine = !stream->open_posted && !stream->over;
-
-    if (mine)
-        stream->open_posted = true;
-    return mine;
-}
-
-int mesh_stream_finish(struct mesh_stream *stream)
-{
-    struct mesh_header header = {.kind = MESH_DATA, .flags = MESH_END_SEND};
-    struct stream_send *note = malloc(sizeof(*note));
-    bool had, on_open;
-
-    if (!note)
-        return -ENOMEM;
-    pthread_mutex_lock(&stream->lock);
-    had = stream->flow.ended_out || stream->over;
-    stream->flow.ended_out = true;
-    header.seq = stream->flow.seq_out;
-    on_open = claim_open(stream);
-    pthread_mutex_unlock(&stream->lock);
-
-    if (on_open) {
-        set_end_send(&stream->open);
-        post_and_send(stream, &stream->open_post, POST_OPEN);
-    } else if (!had && mesh_message_build(&header, NULL, NULL, false, &note->message) == 0) {
-        post_and_send(stream, &note->post, POST_SEND);
-        return 0;
-    }
-    free(note);
-    return 0;
-}
-
-/* ---- reading --------------------------------------------------------------------------------- */
-
-int mesh_stream_read(struct mesh_stream *stream, ProtobufCMessage **message, int wait_ms)
-{
-    struct mesh_message *arrived;
-    bool tell = false;
-    int err;
-
-    pthread_mutex_lock(&stream->lock);
-    if (claim_open(stream))
-        post(stream, &stream->open_post, POST_OPEN);
-    wait_until(stream, can_read, wait_ms);
-    arrived = mesh_flow_take(&stream->flow, &tell);
-    err = arrived ? 0 : stream->over ? -ENODATA : -EAGAIN;
-    tell = tell && !stream->over && !stream->credit_posted;
-    if (tell)
-        stream->credit_posted = true;
-    pthread_mutex_unlock(&stream->lock);
-
-    if (tell)
-        post_and_send(stream, &stream->credit_post, POST_CREDIT);
-    if (!arrived)
-        return err;
-    err = mesh_flow_unpack(arrived, stream->method->descriptor->output, message);
-    mesh_message_close(arrived);
-    free(arrived);
-    if (err == 0)
-        return 0;
-    abandon(stream, STATUS_INTERNAL, "an answer does not parse");
-    return -ENODATA;
-}
-
-const struct mesh_metadata *mesh_stream_initial_metadata(struct mesh_stream *stream)
-{
-    const struct mesh_metadata *metadata;
-
-    pthread_mutex_lock(&stream->lock);
-    metadata = stream->initial;
-    pthread_mutex_unlock(&stream->lock);
-    return metadata;
-}
-
-const struct mesh_metadata *mesh_stream_trailers(struct mesh_stream *stream)
-{
-    const struct mesh_metadata *metadata;
-
-    pthread_mutex_lock(&stream->lock);
-    metadata = stream->trailers;
-    pthread_mutex_unlock(&stream->lock);
-    return metadata;
-}
-
-const void *mesh_stream_details(struct mesh_stream *stream, size_t *size)
-{
-    const struct mesh_metadata *trailers = mesh_stream_trailers(stream);
-    const void *value;
-
-    for (size_t i = mesh_metadata_count(trailers); i-- > 0;) { /* the mesh's own comes last */
-        if (strcmp(mesh_metadata_at(trailers, i, &value, size), MESH_DETAILS_KEY) == 0)
-            return value;
-    }
-    *size = 0;
-    return NULL;
-}
-
-/* ---- unary calls ----------------------------------------------------------------------------- */
-
-ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status *status)
-{
-    ProtobufCMessage *response = NULL;
-    struct mesh_message *arrived;
-    bool tell;
-
-    read_status(stream, status);
-    if (status->code != STATUS_OK)
-        return NULL;
-    arrived = mesh_flow_take(&stream->flow, &tell);
-    if (!arrived) {
-        status_set(status, STATUS_INTERNAL, "the call ended well without a response");
-    } else if (stream->flow.first) {
-        status_set(status, STATUS_INTERNAL, "more than one response to a unary call");
-    } else if (mesh_flow_unpack(arrived, stream->method->descriptor->output, &response) < 0) {
-        response = NULL;
-        status_set(status, STATUS_INTERNAL, "the response does not parse");
-    }
-    if (arrived) {
-        mesh_message_close(arrived);
-        free(arrived);
-    }
-    return response;
-}
-
-static int unary_open(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
-                      const char *method, const ProtobufCMessage *request,
-                      const struct mesh_call_options *options, struct mesh_stream **out)
-{
-    size_t size = protobuf_c_message_get_packed_size(request);
-    int err;
-
-    if (size > mesh_channel_message_max(channel))
-        return -EMSGSIZE;
-    err = stream_create(channel, service, method, request, options, out);
-    if (err < 0)
-        return err;
-    if (!(*out)->over)
-        mesh_intercept_message(mesh_channel_interceptors(channel), (*out)->states, &(*out)->seen,
-                               MESH_OUTBOUND, size);
-    (*out)->flow.seq_out = 1;
-    (*out)->flow.ended_out = true;
-    (*out)->open_posted = true;
-    return 0;
-}
-
-static void why_not_opened(const struct mesh_channel *channel, const char *method,
-                           const ProtobufCMessage *request, int err, struct status *status)
-{
-    size_t size = protobuf_c_message_get_packed_size(request);
-    size_t most = mesh_channel_message_max(channel);
-
-    if (err != -EMSGSIZE)
-        status_set(status, status_from_errno(err), "cannot call '%s': %s", method, strerror(-err));
-    else if (size > most)
-        status_set(status, STATUS_RESOURCE_EXHAUSTED,
-                   "cannot call '%s': its request has %zu bytes, and at most %zu can be sent",
-                   method, size, most);
-    else
-        status_set(status, STATUS_RESOURCE_EXHAUSTED,
-                   "cannot call '%s': its metadata needs more than %d bytes", method,
-                   MESH_META_MAX);
-}
-
-int mesh_unary(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
-               const char *method, const ProtobufCMessage *request,
-               const struct mesh_call_options *options, ProtobufCMessage **response,
-               struct status *status)
-{
-    struct mesh_stream *stream = NULL;
-    int err = unary_open(channel, service, method, request, options, &stream);
-
-    *response = NULL;
-    if (err < 0) {
-        why_not_opened(channel, method, request, err, status);
-        return err == -EINVAL ? -EINVAL : -EREMOTEIO;
-    }
-    put(stream, &stream->open_post, POST_OPEN);
-    pthread_mutex_lock(&stream->lock);
-    wait_until(stream, is_over, -1);
-    pthread_mutex_unlock(&stream->lock);
-    *response = mesh_stream_response(stream, status);
-    mesh_stream_release(stream);
-    return status->code == STATUS_OK ? 0 : -EREMOTEIO;
-}
-
-int mesh_unary_start(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
-                     const char *method, const ProtobufCMessage *request,
-                     const struct mesh_call_options *options, mesh_unary_done *done, void *arg)
-{
-    struct mesh_stream *stream = NULL;
-    int err = unary_open(channel, service, method, request, options, &stream);
-
-    if (err < 0)
-        return err;
-    stream->done = done;
-    stream->done_arg = arg;
-    atomic_fetch_add(&mesh_channel_driver(channel)->n_callbacks, 1);
-    post(stream, &stream->open_post, POST_OPEN);
-    return 0;
 }

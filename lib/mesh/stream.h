@@ -1,7 +1,7 @@
 /*
  * stream.h - a call on its caller's side; inside lib/mesh, between channel_calls.c and stream.c
  *
- * stream.c is what applications call, from any thread; channel_calls.c and session.c what whoever drives the channel does with
+ * stream.c, stream_messages.c and unary.c are what applications call, from any thread; channel_calls.c and session.c what whoever drives the channel does with
  * it. They meet in the stream's lock and the channel's mailbox. A stream lives until the application
  * and the channel have both let go of it.
  */
@@ -87,6 +87,13 @@ struct mesh_stream {
     void *states[];               /* one for each interceptor of the channel */
 };
 
+/* stream.c */
+
+/** @param request  the only one, of a unary call; NULL: they will be written. @return 0, also when an interceptor
+ *  has refused it: it is over then; -EINVAL, -EMSGSIZE, -ENOMEM */
+int mesh_stream_create(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
+                       const char *name, const ProtobufCMessage *request,
+                       const struct mesh_call_options *options, struct mesh_stream **out);
 void mesh_stream_hold(struct mesh_stream *stream);
 void mesh_stream_release(struct mesh_stream *stream);
 void mesh_stream_wake(struct mesh_stream *stream);
@@ -98,6 +105,34 @@ bool mesh_stream_end(struct mesh_stream *stream, const struct status *status, bo
 void mesh_stream_attempt(struct mesh_stream *stream);
 void mesh_stream_attempt_end(struct mesh_stream *stream, const struct status *status,
                              enum mesh_attempt_next next, int64_t delay_ms);
+
+/* Hand something to whoever drives: _put when this thread goes on to wait (and drive), _post when it does
+ * not, _post_and_send to send it off here if nobody else drives, without the stream's lock. */
+void mesh_stream_put(struct mesh_stream *stream, struct stream_post *note,
+                     enum stream_post_kind kind);
+void mesh_stream_post(struct mesh_stream *stream, struct stream_post *note,
+                      enum stream_post_kind kind);
+void mesh_stream_post_and_send(struct mesh_stream *stream, struct stream_post *note,
+                               enum stream_post_kind kind);
+
+/** End it on the application's side, and tell the other. */
+void mesh_stream_abandon(struct mesh_stream *stream, enum status_code code, const char *message);
+/** Of a stream that is over, under the lock or by its only owner. */
+void mesh_stream_read_status(const struct mesh_stream *stream, struct status *status);
+
+/* stream_messages.c */
+
+/**
+ * Under the lock, which is let go of meanwhile: drives the channel itself if nobody does. While the call is
+ * not over, or has not been destroyed, there is a channel.
+ *
+ * @param wait_ms  0: not at all; -1: for ever
+ * @return what `can` says in the end
+ */
+bool mesh_stream_wait(struct mesh_stream *stream, bool (*can)(const struct mesh_stream *stream),
+                      int wait_ms);
+
+/* unary.c */
 
 /** A response out of an ended unary call; sets INTERNAL for a call that ended well without one. */
 ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status *status);

@@ -1,0 +1,342 @@
+/* Whoever moves a channel's frames, its own thread or one that waits: calls end, in time, and leave nothing. */
+#include "tests/mesh/rig.h"
+
+#include "base/clock.h"
+#include "mesh/poller.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+static struct mesh_stream *open_stream(struct rig *rig, const char *method,
+                                       const struct mesh_call_options *options)
+{
+    struct mesh_stream *stream = NULL;
+
+    assert_int_equal(mesh_stream_open(rig->channel, ECHO, method, options, &stream), 0);
+    return stream;
+}
+
+static void expect_end(struct mesh_stream *stream, enum status_code code)
+{
+    struct status status;
+
+    rig_read_all(stream, &status);
+    if (status.code != code)
+        fail_msg("%s: %s", status_name(status.code), status.message);
+}
+
+/* ---- a loop of one's own -------------------------------------------------------------------- */
+
+/* One descriptor, many streams: each is reported when it may go on, and at its end. */
+struct talker {
+    struct mesh_stream *stream;
+    int read, written;
+    bool finished, over;
+};
+
+#define TALKER_ROUNDS 20
+
+static void talk(struct talker *talker)
+{
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    ProtobufCMessage *message = NULL;
+
+    while (mesh_stream_read(talker->stream, &message, 0) == 0) {
+        protobuf_c_message_free_unpacked(message, NULL);
+        talker->read++;
+    }
+    while (talker->written < TALKER_ROUNDS && talker->written <= talker->read &&
+           mesh_stream_write(talker->stream, &request.base, 0) == 0)
+        talker->written++;
+    if (talker->read == TALKER_ROUNDS && !talker->finished) {
+        talker->finished = true;
+        assert_int_equal(mesh_stream_finish(talker->stream), 0);
+    }
+    talker->over = mesh_stream_status(talker->stream, NULL);
+}
+
+static void a_loop_with_one_descriptor(void **state)
+{
+    enum { STREAMS = 50 };
+    struct talker talkers[STREAMS] = {0};
+    struct mesh_poller *poller = NULL;
+    struct pollfd fd = {.events = POLLIN};
+
+    assert_int_equal(mesh_poller_create(&poller), 0);
+    fd.fd = mesh_poller_fd(poller);
+    for (int i = 0; i < STREAMS; i++) {
+        talkers[i].stream = open_stream(*state, "Chat", NULL);
+        assert_int_equal(mesh_poller_add(poller, talkers[i].stream, &talkers[i]), 0);
+    }
+    for (int left = STREAMS; left > 0;) {
+        struct talker *talker;
+
+        assert_int_equal(poll(&fd, 1, 10000), 1);
+        talker = mesh_poller_next(poller);
+        assert_non_null(talker);
+        left -= !talker->over;
+        talk(talker);
+        left += !talker->over;
+    }
+    while (mesh_poller_next(poller))
+        ;
+    rig_sleep_ms(10);
+    assert_int_equal(poll(&fd, 1, 0), 0);
+    for (int i = 0; i < STREAMS; i++) {
+        assert_int_equal(talkers[i].read, TALKER_ROUNDS);
+        expect_end(talkers[i].stream, STATUS_OK);
+        if (i % 2 == 0)
+            mesh_poller_remove(poller, talkers[i].stream);
+    }
+    mesh_poller_destroy(&poller);
+    for (int i = 0; i < STREAMS; i++)
+        mesh_stream_destroy(&talkers[i].stream);
+}
+
+struct burst {
+    struct mesh_channel *channel;
+    atomic_int left, ok, ended;
+};
+
+static void burst_next(void *arg, const struct status *status, ProtobufCMessage *response)
+{
+    struct burst *burst = arg;
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+
+    if (status) {
+        atomic_fetch_add(&burst->ok, status->code == STATUS_OK && response);
+        if (response)
+            protobuf_c_message_free_unpacked(response, NULL);
+        atomic_fetch_add(&burst->ended, 1);
+    }
+    if (atomic_fetch_sub(&burst->left, 1) > 0)
+        assert_int_equal(
+            mesh_unary_start(burst->channel, ECHO, "Unary", &request.base, NULL, burst_next, burst),
+            0);
+}
+
+/* ---- who drives ------------------------------------------------------------------------------ */
+
+struct caller {
+    struct mesh_channel *channel;
+    const echo_request *request;
+    int calls;
+    pthread_t thread;
+    struct status status; /* the last */
+};
+
+static void *call_until_it_fails(void *arg)
+{
+    struct caller *caller = arg;
+    struct status status = {0};
+
+    for (int i = 0; i < caller->calls && status.code == STATUS_OK; i++)
+        status = rig_unary(caller->channel, caller->request, NULL, NULL);
+    caller->status = status;
+    return NULL;
+}
+
+/* Calls that belong to no thread. */
+static void run_burst(struct rig *rig)
+{
+    struct burst burst = {.channel = rig->channel};
+
+    atomic_init(&burst.left, 100);
+    for (int i = 0; i < 3; i++)
+        burst_next(&burst, NULL, NULL);
+    rig_wait(burst.ended == 100);
+    assert_int_equal(burst.ok, 100);
+}
+
+/* Threads that block come and go; whoever of them drives, all get their answers. */
+static void drivers_take_turns(void **state)
+{
+    enum { CALLERS = 4 };
+    struct rig *rig = *state;
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    struct caller callers[CALLERS];
+
+    for (int round = 0; round < 6; round++) {
+        int n = round % 3 == 0 ? 1 : CALLERS;
+
+        for (int i = 0; i < n; i++) {
+            callers[i] = (struct caller){rig->channel, &request, .calls = 40 + 10 * i};
+            pthread_create(&callers[i].thread, NULL, call_until_it_fails, &callers[i]);
+        }
+        if (round % 2 == 1)
+            run_burst(rig);
+        for (int i = 0; i < n; i++) {
+            pthread_join(callers[i].thread, NULL);
+            if (callers[i].status.code != STATUS_OK)
+                fail_msg("%s", callers[i].status.message);
+        }
+    }
+}
+
+struct ran {
+    atomic_bool done;
+    pthread_t thread;
+    struct status status;
+};
+
+static void note_thread(void *arg, const struct status *status, ProtobufCMessage *response)
+{
+    struct ran *ran = arg;
+
+    if (response)
+        protobuf_c_message_free_unpacked(response, NULL);
+    ran->status = *status;
+    ran->thread = pthread_self();
+    atomic_store(&ran->done, true);
+}
+
+/* A thread in a blocking call may hold locks that an application's function wants. */
+static void functions_run_on_no_waiting_thread(void **state)
+{
+    struct rig *rig = *state;
+    echo_request slow = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    echo_request quick = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    struct caller caller = {rig->channel, &slow, .calls = 1};
+    struct ran ran = {0};
+
+    for (int i = 0; i < 10; i++) /* so that the next to block is left to drive */
+        assert_int_equal(rig_unary(rig->channel, &quick, NULL, NULL).code, STATUS_OK);
+    echo_reset();
+    slow.sleep_ms = 300;
+    pthread_create(&caller.thread, NULL, call_until_it_fails, &caller);
+    rig_wait(echo_counts.started == 1);
+    assert_int_equal(
+        mesh_unary_start(rig->channel, ECHO, "Unary", &quick.base, NULL, note_thread, &ran), 0);
+    rig_wait(atomic_load(&ran.done));
+    assert_int_equal(ran.status.code, STATUS_OK);
+    assert_false(pthread_equal(ran.thread, caller.thread));
+    assert_false(pthread_equal(ran.thread, pthread_self()));
+    pthread_join(caller.thread, NULL);
+    assert_int_equal(caller.status.code, STATUS_OK);
+}
+
+/* Also when the channel's thread is not the one that drives, there are deadlines, and an end to it. */
+static void a_channel_ends_under_its_driver(void **state)
+{
+    struct rig *rig = *state;
+    struct mesh_channel *other = rig_channel(rig);
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    struct mesh_call_options options = {.timeout_ms = 50};
+    struct caller caller = {other, &request, .calls = 1};
+
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(rig_unary(other, &request, NULL, NULL).code, STATUS_OK);
+    request.until_cancelled = true;
+    assert_int_equal(rig_unary(other, &request, &options, NULL).code, STATUS_DEADLINE_EXCEEDED);
+    rig_wait(echo_counts.running == 0);
+    echo_reset();
+    pthread_create(&caller.thread, NULL, call_until_it_fails, &caller);
+    rig_wait(echo_counts.started == 1);
+    rig_sleep_ms(20);
+    mesh_channel_destroy(&other);
+    pthread_join(caller.thread, NULL);
+    assert_int_equal(caller.status.code, STATUS_CANCELLED);
+    rig_wait(echo_counts.cancelled == 1);
+}
+
+/* A sanitizer keeps what is freed. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RSS_SLACK ((size_t)1 << 30)
+#else
+#define RSS_SLACK ((size_t)8 << 20)
+#endif
+
+/* ---- many, left ------------------------------------------------------------------------------ */
+
+/* 10,000 calls that nobody waits for any more leave nothing behind, and the server free. */
+static void abandoned_calls_leave_nothing(void **state)
+{
+    enum { CALLS = 10000, AT_ONCE = 100 };
+    struct rig *rig = *state;
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    uint32_t sizes[4] = {100, 2000, 30, 4};
+    size_t rss = 0;
+
+    request.n_sizes = 4;
+    request.sizes = sizes;
+    for (int done = 0; done < CALLS; done += AT_ONCE) {
+        struct mesh_stream *streams[AT_ONCE];
+
+        for (int i = 0; i < AT_ONCE; i++) {
+            streams[i] = open_stream(rig, i % 3 == 0 ? "Expand" : "Chat", NULL);
+            assert_int_equal(mesh_stream_write(streams[i], &request.base, 0), 0);
+            if (i % 2 == 0)
+                assert_int_equal(mesh_stream_finish(streams[i]), 0);
+        }
+        for (int i = 0; i < AT_ONCE; i++)
+            mesh_stream_destroy(&streams[i]);
+        if (done == CALLS / 5)
+            rss = rig_rss_bytes();
+    }
+    rig_wait(echo_counts.running == 0 && echo_counts.ended == echo_counts.started);
+    assert_int_equal(rig_unary(rig->channel, &request, NULL, NULL).code, STATUS_OK);
+    assert_in_range(rig_rss_bytes(), 0, rss + RSS_SLACK);
+}
+
+struct late {
+    atomic_bool over;
+    int64_t deadline_ns, ended_ns;
+    enum status_code code;
+};
+
+static void note_end(void *arg, const struct status *status, ProtobufCMessage *response)
+{
+    struct late *late = arg;
+
+    if (response)
+        protobuf_c_message_free_unpacked(response, NULL);
+    late->ended_ns = clock_now_ns();
+    late->code = status->code;
+    atomic_store(&late->over, true);
+}
+
+/* Whether it runs, waits in a queue or is tried again: no call outlasts its deadline by much. */
+static void no_call_outlasts_its_deadline(void **state)
+{
+    enum { CALLS = 300 };
+    struct rig *rig = *state;
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    struct late *lates = calloc(CALLS, sizeof(*lates));
+    int64_t worst = 0;
+
+    request.until_cancelled = true;
+    for (int i = 0; i < CALLS; i++) {
+        struct mesh_call_options options = {
+            .timeout_ms = 1 + i, .idempotent = i % 2, .wait_for_ready = i % 3 == 0};
+
+        lates[i].deadline_ns = clock_now_ns() + options.timeout_ms * INT64_C(1000000);
+        assert_int_equal(mesh_unary_start(rig->channel, ECHO, "Unary", &request.base, &options,
+                                          note_end, &lates[i]),
+                         0);
+    }
+    for (int i = 0; i < CALLS; i++) {
+        rig_wait(atomic_load(&lates[i].over));
+        if (lates[i].code != STATUS_DEADLINE_EXCEEDED)
+            assert_int_equal(lates[i].code, STATUS_RESOURCE_EXHAUSTED); /* had no chance */
+        else if (lates[i].ended_ns - lates[i].deadline_ns > worst)
+            worst = lates[i].ended_ns - lates[i].deadline_ns;
+    }
+    assert_in_range(worst, 0, INT64_C(1000000000)); /* busy machines; figures are a benchmark's */
+    rig_wait(echo_counts.running == 0);
+    free(lates);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_loop_with_one_descriptor),
+        cmocka_unit_test(drivers_take_turns),
+        cmocka_unit_test(functions_run_on_no_waiting_thread),
+        cmocka_unit_test(a_channel_ends_under_its_driver),
+        cmocka_unit_test(abandoned_calls_leave_nothing),
+        cmocka_unit_test(no_call_outlasts_its_deadline),
+    };
+
+    return rig_run("driver", tests, sizeof(tests) / sizeof(tests[0]));
+}
