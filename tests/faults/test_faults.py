@@ -156,7 +156,7 @@ class Faults(unittest.TestCase):
             world.wait([client])
             # Deadlines travel as time left, so what lay unread in the sockets of a broker that stood still is as
             # late as that, and may run. Its caller was told in time, and it runs once.
-            checked = self.check(world, late_ms=2500)
+            checked = self.check(world, lambda history: history.ends_in_time(800), late_ms=2500)
             self.assertGreater(checked.count("DEADLINE_EXCEEDED"), 0)
 
     # ---- connections -------------------------------------------------------------------------
