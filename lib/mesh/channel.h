@@ -1,9 +1,10 @@
 /*
  * channel.h - the caller's side: a connection to a broker (or straight to a server), and calls on it
  *
- * A channel may be used from any number of threads; one thread of its own owns the socket. It
- * connects in the background and reconnects by itself with jittered backoff. Every call ends with
- * exactly one status, whatever dies: lost connections and missed heartbeats end it UNAVAILABLE.
+ * A channel may be used from any number of threads; one thread of its own, or one that blocks in a call, moves its
+ * frames. It connects in the background and reconnects by itself with jittered backoff. Every call ends with
+ * exactly one status, whatever dies: lost connections and missed heartbeats end it UNAVAILABLE, or have it tried again
+ * (mesh/retry.h).
  */
 #ifndef MESH_CHANNEL_H
 #define MESH_CHANNEL_H
@@ -106,7 +107,7 @@ int mesh_stream_open(struct mesh_channel *channel, const ProtobufCServiceDescrip
                      struct mesh_stream **out);
 
 /**
- * Call `notify` from the channel's thread whenever a read or write that would have blocked may go on,
+ * Call `notify` from the channel's own thread whenever a read or write that would have blocked may go on,
  * and at the end. It must not block nor call into the mesh: wake your own loop there.
  */
 void mesh_stream_on_event(struct mesh_stream *stream, void (*notify)(void *arg), void *arg);
