@@ -1,7 +1,6 @@
 /* Workers that share their slots out among several brokers: what each of these has to do. */
-#include "base/log.h"
 #include "base/status.h"
-#include "tests/broker/puppet.h"
+#include "tests/broker/scene.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,31 +9,11 @@
 
 #include <cmocka.h>
 
-#define CALLER 100
-#define WORKER 200
-#define SECOND 201
-
-static struct puppet puppet;
-
 static int setup(void **state)
 {
-    (void)state;
-    log_init("test", LOG_ERROR, LOG_FORMAT_TEXT);
-    puppet_init(&puppet, (struct broker_core_options){0});
+    scene_setup(state);
     puppet_caller(&puppet, CALLER);
     return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    puppet_fini(&puppet);
-    return 0;
-}
-
-static const struct seen *at_worker(uint8_t kind)
-{
-    return puppet_take(&puppet, BROKER_BACK, WORKER, kind);
 }
 
 static void capacity_is(uint32_t worker, uint32_t n)
@@ -54,14 +33,6 @@ static void bounce(uint32_t worker, uint64_t id)
     puppet_send(&puppet, BROKER_BACK, worker, &end, NULL, NULL);
 }
 
-static void caller_got(uint64_t id, uint16_t status)
-{
-    const struct seen *end = puppet_take(&puppet, BROKER_FRONT, CALLER, MESH_END);
-
-    assert_int_equal(end->header.call_id, id);
-    assert_int_equal(end->header.status, status);
-}
-
 static void lent_slots_let_calls_wait(void **state)
 {
     const struct seen *pong = NULL;
@@ -73,7 +44,7 @@ static void lent_slots_let_calls_wait(void **state)
     assert_int_equal(pong->header.call_id, 0);
     assert_int_equal(pong->header.credit_messages, 1);
     puppet_open(&puppet, CALLER, 2, (struct opening){.selector = "pair=b"});
-    caller_got(2, STATUS_UNAVAILABLE); /* nobody ever serves that */
+    caller_got_end(2, STATUS_UNAVAILABLE); /* nobody ever serves that */
     capacity_is(WORKER, 1);
     at_worker(MESH_OPEN);
     puppet_silence(&puppet, BROKER_FRONT, CALLER);
@@ -130,7 +101,7 @@ static void bounced_call_is_next(void **state)
     puppet_silence(&puppet, BROKER_BACK, WORKER);
     puppet_silence(&puppet, BROKER_FRONT, CALLER);
     puppet_end(&puppet, WORKER, first, STATUS_OK);
-    caller_got(1, STATUS_OK);
+    caller_got_end(1, STATUS_OK);
     {
         const struct seen *open = at_worker(MESH_OPEN); /* not 3, which is due before */
 
@@ -164,7 +135,7 @@ static void bounces_are_bounded(void **state)
         bounce(WORKER, at_worker(MESH_OPEN)->header.call_id);
     }
     puppet_silence(&puppet, BROKER_BACK, WORKER);
-    caller_got(1, STATUS_RESOURCE_EXHAUSTED);
+    caller_got_end(1, STATUS_RESOURCE_EXHAUSTED);
     assert_true(broker_core_idle(puppet.core));
 }
 
@@ -181,7 +152,7 @@ static void begun_answer_is_not_bounced(void **state)
     puppet_take(&puppet, BROKER_FRONT, CALLER, MESH_ACCEPT);
     bounce(WORKER, id);
     puppet_silence(&puppet, BROKER_BACK, WORKER);
-    caller_got(1, STATUS_RESOURCE_EXHAUSTED);
+    caller_got_end(1, STATUS_RESOURCE_EXHAUSTED);
 }
 
 /* What is kept to be sent again is no second try of a call that may run once only. */
@@ -194,12 +165,12 @@ static void kept_call_does_not_run_twice(void **state)
     puppet_worker(&puppet, SECOND, "test.Echo", 1, NULL);
     puppet_lost(&puppet, BROKER_BACK, WORKER);
     puppet_silence(&puppet, BROKER_BACK, SECOND);
-    caller_got(1, STATUS_UNAVAILABLE);
+    caller_got_end(1, STATUS_UNAVAILABLE);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, scene_teardown)
     const struct CMUnitTest tests[] = {
         TEST(lent_slots_let_calls_wait),          TEST(demand_is_told_when_asked),
         TEST(demand_is_told_now_and_then),        TEST(bounced_call_is_next),

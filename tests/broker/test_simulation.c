@@ -17,6 +17,7 @@
 #define SCHEDULES 100000
 #endif
 #define STEPS 400
+#define SETTLE_MS 60
 #define LONG_MS 5500 /* longer than a worker may ignore its CANCEL, or rest for its failures */
 
 /* ---- one schedule ---------------------------------------------------------------------------- */
@@ -85,6 +86,7 @@ static void make_broker(int broker)
                                           .queue_bytes = QUEUE_BYTES,
                                           .max_message_bytes = 1 << 20,
                                           .heartbeat_ms = BEAT_MS,
+                                          .settle_ms = chance(30) ? SETTLE_MS : 0,
                                           .seed = draw()};
 
     assert_int_equal(broker_core_create(&options, sim.now_ns, &sim.cores[broker]), 0);
