@@ -1,5 +1,5 @@
 /* A worker of two brokers: both reach it, its capacity holds, and neither suffers from the other's end. */
-#include "tests/mesh/rig.h"
+#include "tests/mesh/raw.h"
 
 #include "base/log.h"
 #include "broker/broker.h"
@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <zmq.h>
+
+static const echo_request empty = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
 
 static void *context;
 static struct broker *brokers[2];
@@ -220,6 +222,80 @@ static void drain_waits_for_both(void **state)
     assert_false(mesh_server_ready(server));
 }
 
+/* ---- a broker played by hand ----------------------------------------------------------------- */
+
+static struct raw puppet; /* in the place of the first */
+
+static void start_puppet(uint32_t capacity)
+{
+    broker_stop(&brokers[0], 0);
+    raw_open(&puppet, context, MESH_ROUTER, "inproc://back-0");
+    start_worker(capacity);
+    raw_greet(&puppet, 200);
+    raw_expect(&puppet, MESH_REGISTER);
+    raw_send(&puppet, &(struct mesh_header){.kind = MESH_REGISTERED}, NULL, NULL);
+}
+
+/* What comes next; a PING is answered: so many calls wait. */
+static const struct mesh_frame *puppet_listens(int wait_ms, uint32_t waiting)
+{
+    const struct mesh_frame *frame = raw_receive(&puppet, wait_ms);
+
+    if (frame && frame->header.kind == MESH_PING)
+        raw_send(&puppet,
+                 &(struct mesh_header){.kind = MESH_PONG,
+                                       .call_id = frame->header.call_id,
+                                       .credit_messages = waiting},
+                 NULL, NULL);
+    return frame;
+}
+
+static const struct mesh_frame *puppet_hears(uint8_t kind, uint32_t waiting)
+{
+    const struct mesh_frame *frame = puppet_listens(5000, waiting);
+
+    while (frame && frame->header.kind != kind)
+        frame = puppet_listens(5000, waiting);
+    if (!frame)
+        fail_msg("no %s came", mesh_kind_name(kind));
+    return frame;
+}
+
+/* Stopped or cut off, it cannot say that it knows of its lower share: its end must be waited for. */
+static void a_silent_brokers_share_comes_back(void **state)
+{
+    struct tally tally = {0};
+
+    (void)state;
+    start_puppet(1);
+    while (puppet_hears(MESH_CAPACITY, 1)->header.credit_messages != 1) {
+    }
+    start_calls(1, 1, 0, &tally);
+    rig_sleep_ms(100);
+    assert_int_equal(atomic_load(&tally.ok), 0); /* the slot is the silent one's */
+    rig_wait(atomic_load(&tally.ok) == 1);       /* until its heartbeat is missed */
+    raw_close(&puppet);
+}
+
+/* An OPEN that crossed a lower share, or is one too many, is not run. */
+static void a_call_without_a_slot_comes_back(void **state)
+{
+    static struct tally tally; /* the call ends with the channel */
+    const struct mesh_frame *end;
+
+    (void)state;
+    start_puppet(1);
+    start_endless(1, &tally);
+    while (atomic_load(&echo_counts.running) == 0)
+        puppet_listens(10, 0);
+    raw_open_call(&puppet, 1, "Unary", MESH_END_SEND, &empty);
+    end = puppet_hears(MESH_END, 0);
+    assert_int_equal(end->header.status, STATUS_RESOURCE_EXHAUSTED);
+    assert_true(end->header.flags & MESH_UNPROCESSED);
+    assert_int_equal(atomic_load(&echo_counts.most_running), 1);
+    raw_close(&puppet);
+}
+
 static void lists_that_lead_nowhere_are_refused(void **state)
 {
     static const char *const lists[] = {"",
@@ -248,6 +324,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_broker_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(one_is_enough_to_be_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(drain_waits_for_both, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_silent_brokers_share_comes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_call_without_a_slot_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(lists_that_lead_nowhere_are_refused, setup, teardown),
     };
 
