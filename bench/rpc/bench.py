@@ -28,7 +28,7 @@ def parse():
     parser.add_argument("--sizes", default="64,4096,65536,1048576")
     parser.add_argument("--in-flight", default="1,64")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.8, help="each measurement")
+    parser.add_argument("--seconds", type=float, default=0.6, help="each measurement")
     parser.add_argument("--core", type=int, default=os.cpu_count() - 1, help="the one to pin to")
     parser.add_argument("--first", action="store_true", help="before other work of a busy machine; needs root")
     parser.add_argument("--no-unpinned", action="store_true", help="leave out the run on all cores")

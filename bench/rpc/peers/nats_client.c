@@ -54,6 +54,7 @@ static void run_server(const char *url)
     natsSubscription *subscription;
 
     check(natsConnection_Subscribe(&subscription, connection, "echo", echo, NULL), "subscribe");
+    check(natsSubscription_SetPendingLimits(subscription, -1, -1), "subscribe");
     check(natsConnection_Flush(connection), "flush");
     printf("ready\n");
     fflush(stdout);
@@ -135,6 +136,7 @@ static void run_many(struct client *client, natsConnection *connection)
     check(natsInbox_Create(&inbox), "inbox");
     snprintf(subject, sizeof(subject), "%s.*", inbox);
     check(natsConnection_Subscribe(&subscription, connection, subject, answered, client), "inbox");
+    check(natsSubscription_SetPendingLimits(subscription, -1, -1), "inbox");
     client->running = client->plan.in_flight;
     for (int i = 0; i < client->plan.in_flight; i++) {
         snprintf(client->slots[i].reply_to, sizeof(client->slots[i].reply_to), "%s.%d", inbox, i);

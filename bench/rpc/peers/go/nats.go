@@ -12,6 +12,7 @@ import (
 func natsBroker() {
 	broker, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, MaxPayload: 8 << 20, NoSigs: true, NoLog: true,
+		MaxPending: 1 << 30, // else 64 requests of 1 MiB make a slow consumer, which is cut off
 	})
 	if err != nil {
 		fatal(err)
@@ -29,7 +30,10 @@ func natsServer(url string) {
 	if err != nil {
 		fatal(err)
 	}
-	_, err = connection.Subscribe("echo", func(message *nats.Msg) { message.Respond(message.Data) })
+	subscription, err := connection.Subscribe("echo", func(message *nats.Msg) { message.Respond(message.Data) })
+	if err == nil {
+		err = subscription.SetPendingLimits(-1, -1)
+	}
 	if err == nil {
 		err = connection.Flush()
 	}
