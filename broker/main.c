@@ -1,5 +1,6 @@
 #include "base/admin.h"
 #include "base/config.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "base/observe.h"
 #include "base/probe.h"
@@ -180,6 +181,7 @@ int main(int argc, char **argv)
     int status;
     int err;
 
+    heap_keep();
     if (config_parse(&spec, argc, argv, &operand, &status) != 0)
         return status;
     if (config.observe.probe[0])

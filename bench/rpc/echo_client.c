@@ -11,6 +11,7 @@
  *
  * --extra KEY,BROKER_CERTIFICATE: over CURVE.
  */
+#include "base/heap.h"
 #include "base/log.h"
 #include "bench/rpc/echo.pb-c.h"
 #include "bench/rpc/echo_service.h"
@@ -340,6 +341,7 @@ int main(int argc, char **argv)
     struct inside inside = {NULL, NULL, NULL};
     struct mesh_security security;
 
+    heap_keep();
     measure_parse(argc, argv, &client.plan);
     log_init("echo_client", LOG_WARN, LOG_FORMAT_TEXT);
     sem_init(&client.done, 0, 0);

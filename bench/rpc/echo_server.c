@@ -3,6 +3,7 @@
  *
  *   echo_server --endpoint ENDPOINT [--bind] [--capacity N] [--name NAME] [--key FILE --broker-key FILE]
  */
+#include "base/heap.h"
 #include "base/log.h"
 #include "bench/rpc/echo_service.h"
 #include "mesh/security.h"
@@ -59,6 +60,7 @@ int main(int argc, char **argv)
     sigset_t signals;
     int number, secure;
 
+    heap_keep();
     if (parse(argc, argv, &options, &keys) < 0) {
         fprintf(stderr,
                 "usage: %s --endpoint ENDPOINT [--bind] [--capacity N] [--name NAME]"

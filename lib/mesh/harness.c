@@ -1,6 +1,7 @@
 #include "mesh/harness.h"
 
 #include "base/admin.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "base/observe.h"
 #include "base/probe.h"
@@ -241,6 +242,7 @@ int mesh_harness_main(const struct mesh_harness_service *service, int argc, char
         .program = service->program, .summary = service->summary, .tables = tables};
     int first, exit_status;
 
+    heap_keep();
     if (config_parse(&spec, argc, argv, &first, &exit_status))
         return exit_status;
     if (flags.observe.probe[0])
