@@ -98,6 +98,11 @@ static int bare_connection(const struct world *world)
     return fd;
 }
 
+#define PREFIX(bytes) bytes, sizeof(bytes) - 1
+#define SIGNATURE "\xff\0\0\0\0\0\0\0\x01\x7f"
+#define ZEROS_15 "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define ZEROS_16 "\0" ZEROS_15
+
 /* What other protocols begin with, and beginnings of ZeroMQ's that go wrong. */
 static void connection_prefix(void **state)
 {
@@ -105,14 +110,14 @@ static void connection_prefix(void **state)
         const char *bytes;
         size_t size;
     } prefixes[] = {
-        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24},
-        {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 27},
-        {"\x16\x03\x01\x02\x00\x01\x00", 7},
-        {"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-         "\0\0\0\0\0\0\0\0\0\0\0\x06\xff\xff\xff\xff\xff\xff\xff\xff",
-         73}, /* a command of 2^64 - 1 bytes */
-        {"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0CURVE\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32},
-        {"\xff\0\0\0\0\0\0\0\x01\x7f\x01", 11},
+        {PREFIX("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")},
+        {PREFIX("GET / HTTP/1.1\r\nHost: a\r\n\r\n")},
+        {PREFIX("\x16\x03\x01\x02\x00\x01\x00")}, /* TLS */
+        /* A greeting, then a command of 2^64 - 1 bytes. */
+        {PREFIX(SIGNATURE "\x03\0NULL" ZEROS_16 "\0" ZEROS_16 ZEROS_15
+                          "\x06\xff\xff\xff\xff\xff\xff\xff\xff")},
+        {PREFIX(SIGNATURE "\x03\0CURVE" ZEROS_15)}, /* half a greeting */
+        {PREFIX(SIGNATURE "\x01")},                 /* of long ago */
     };
     struct world *world = *state;
     struct mesh_header header = {.kind = MESH_PING};
