@@ -501,6 +501,11 @@ static void goaway_one(struct mesh_peers *peers, struct mesh_peer *peer)
     send_bare(peers, peer, MESH_GOAWAY, 0);
 }
 
+size_t mesh_peers_count(const struct mesh_peers *peers)
+{
+    return peers->n_peers;
+}
+
 void mesh_peers_goaway(struct mesh_peers *peers)
 {
     peers->going = true;

@@ -65,6 +65,8 @@ int mesh_peers_send(struct mesh_peers *peers, struct mesh_peer *peer, struct mes
 void mesh_peers_reject(struct mesh_peers *peers, struct mesh_peer *peer, enum status_code code,
                        const char *why);
 void mesh_peers_flush(struct mesh_peers *peers);
+/** How many have a session. */
+size_t mesh_peers_count(const struct mesh_peers *peers);
 /** Ask all, and whoever comes later, for no new calls. */
 void mesh_peers_goaway(struct mesh_peers *peers);
 

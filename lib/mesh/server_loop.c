@@ -38,16 +38,25 @@ void server_begin_drain(struct mesh_server *server)
         return;
     server->draining = true;
     atomic_store(&server->ready, false);
+    server->callers_until = server->now_ns + PARTING_MS * NS_PER_MS;
     if (server->peers) {
         mesh_peers_goaway(server->peers);
         server_health_tell_all(server);
     }
 }
 
+/* Callers leave on GOAWAY as their calls end: after their BYE no OPEN of theirs is under way. */
+static bool callers_stay(const struct mesh_server *server)
+{
+    return server->peers && mesh_peers_count(server->peers) > 0 &&
+           server->now_ns < server->callers_until;
+}
+
 /* A worker is done when its brokers say so: until then an OPEN may be under way. */
 static void look_at_drain(struct mesh_server *server)
 {
-    if (!server->draining || !server_brokers_drained(server) || server->n_calls > 0)
+    if (!server->draining || !server_brokers_drained(server) || server->n_calls > 0 ||
+        callers_stay(server))
         return;
     pthread_mutex_lock(&server->lock);
     server->drained = true;
@@ -125,6 +134,8 @@ static int64_t next_ns(const struct mesh_server *server)
     int64_t at = server->peers ? mesh_peers_next_ns(server->peers) : MESH_NEVER;
 
     next = at < next ? at : next;
+    if (server->draining && callers_stay(server) && server->callers_until < next)
+        next = server->callers_until;
     if (server->n_brokers > 1 && !server->draining && server->share_at < next)
         next = server->share_at;
     for (size_t i = 0; i < server->n_brokers; i++) {

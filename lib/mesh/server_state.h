@@ -23,6 +23,7 @@
 #include "mesh/peers.h"
 
 #define NS_PER_MS INT64_C(1000000)
+#define PARTING_MS 300 /* for callers to leave a server that drains */
 #define SERVER_METHOD_BUCKETS 256
 #define SERVER_CALL_BUCKETS 4096
 
@@ -79,6 +80,7 @@ struct mesh_server {
     uint32_t n_listed;           /* of them, those of sessions that stand */
     size_t queued_bytes;
     bool draining;
+    int64_t callers_until; /* ns: when a drain waits for callers that stay no longer */
     struct metric *late_frames, *running, *deaf;
 
     pthread_mutex_t lock; /* what follows */

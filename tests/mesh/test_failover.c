@@ -71,6 +71,15 @@ static void start_worker(int i)
     assert_int_equal(mesh_server_start(workers[i]), 0);
 }
 
+static void serve_directly(void)
+{
+    struct mesh_server_options options = {.endpoint = fronts[0], .bind = true, .capacity = 8};
+
+    assert_int_equal(mesh_server_create(&options, &workers[0]), 0);
+    assert_int_equal(echo_add(workers[0]), 0);
+    assert_int_equal(mesh_server_start(workers[0]), 0);
+}
+
 static int setup(void **state)
 {
     struct mesh_channel_options options = {.endpoint = both, .name = "test"};
@@ -124,7 +133,7 @@ static void expect_two(void)
 
 struct load {
     atomic_bool stop;
-    bool idempotent;
+    bool idempotent, patient;
     int64_t longest_ms;
     int ok, unavailable, others;
     struct status last; /* that was not OK */
@@ -134,7 +143,8 @@ struct load {
 static void *keep_calling(void *arg)
 {
     struct load *load = arg;
-    struct mesh_call_options options = {.idempotent = load->idempotent, .timeout_ms = 10000};
+    struct mesh_call_options options = {
+        .idempotent = load->idempotent, .wait_for_ready = load->patient, .timeout_ms = 10000};
 
     while (!atomic_load(&load->stop)) {
         int64_t begun = clock_now_ms();
@@ -151,10 +161,10 @@ static void *keep_calling(void *arg)
     return NULL;
 }
 
-static void start_load(struct load *loads)
+static void start_load(struct load *loads, bool patient)
 {
     for (int i = 0; i < CALLERS; i++) {
-        loads[i] = (struct load){.idempotent = i % 2 == 0};
+        loads[i] = (struct load){.idempotent = i % 2 == 0, .patient = patient};
         assert_int_equal(pthread_create(&loads[i].thread, NULL, keep_calling, &loads[i]), 0);
     }
 }
@@ -203,7 +213,7 @@ static void a_broker_killed_under_load(void **state)
 
     (void)state;
     expect_two();
-    start_load(loads);
+    start_load(loads, false);
     for (int round = 0; round < 4; round++) {
         int i = round % 2;
 
@@ -256,7 +266,7 @@ static void brokers_restarted_in_turn(void **state)
     (void)state;
     assert_true(brokers[0] && brokers[1]);
     expect_two();
-    start_load(loads);
+    start_load(loads, false);
     for (int round = 0; round < 4; round++) {
         int i = round % 2;
 
@@ -277,6 +287,33 @@ static void brokers_restarted_in_turn(void **state)
         broker_stop(&brokers[i], 0);
 }
 
+/* The same without brokers: a server that callers are connected to. */
+static void a_server_restarted_under_load(void **state)
+{
+    struct mesh_channel_options options = {.endpoint = fronts[0], .name = "test"};
+    struct load loads[CALLERS];
+
+    (void)state;
+    mesh_server_destroy(&workers[0]);
+    mesh_channel_destroy(&channel);
+    serve_directly();
+    assert_int_equal(mesh_channel_create(&options, &channel), 0);
+    start_load(loads,
+               true); /* backing off from one that leaves so soon takes longer than patience */
+    for (int round = 0; round < 4; round++) {
+        rig_sleep_ms(100);
+        assert_int_equal(mesh_server_drain(workers[0], 5000), 0);
+        mesh_server_destroy(&workers[0]);
+        serve_directly();
+    }
+    rig_sleep_ms(300);
+    stop_load(loads);
+    for (int i = 0; i < CALLERS; i++) {
+        if (loads[i].unavailable > 0)
+            fail_msg("%d failed, the last: %s", loads[i].unavailable, loads[i].last.message);
+    }
+}
+
 #define TEST(test)                                                                                 \
     {                                                                                              \
         .name = #test, .test_func = test, .setup_func = setup, .teardown_func = teardown           \
@@ -289,6 +326,7 @@ int main(int argc, char **argv)
         TEST(a_broker_killed_under_load),
         TEST(a_broker_that_stops),
         TEST(brokers_restarted_in_turn),
+        TEST(a_server_restarted_under_load),
     };
 
     log_init("test", LOG_ERROR, LOG_FORMAT_TEXT);
