@@ -355,8 +355,7 @@ int models_run(int argc, char **argv)
         {"catalogue", CONFIG_STRING, &self.flags.catalogue, "FILE",
          "another catalogue than the built-in one", NULL, 0, 0},
         {"admin", CONFIG_STRING, &self.flags.observe.admin, "HOST:PORT",
-         "serve /metrics, /healthz and /readyz there, for pulls that take long; empty: nowhere",
-         NULL, 0, 0},
+         "serve /metrics, /healthz and /readyz there, for long pulls; empty: nowhere", NULL, 0, 0},
         {.name = NULL},
     };
     const struct config_option *const tables[] = {table, NULL};
