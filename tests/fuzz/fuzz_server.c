@@ -42,6 +42,14 @@ const struct fuzz_seed fuzz_seeds[] = {
      "\x03\0\0\x07\0\0\0\0"
      "\x06\0\0\0\0\0\0\0",
      24},
+    {NULL,
+     "\x01\0\0\0\0\0\0\0"
+     "\x20\x03\0\x01\x01\x04\xff\x17"
+     "\x0a\x15"
+     "dragoman.test.v1.Echo"
+     "\x20\x03\0\x02\x01\x05\xff\0"
+     "\x20\x03\0\x03\x01\x03\xff\0",
+     8 + 8 + 23 + 8 + 8},
     {NULL, NULL, 0},
 };
 
@@ -61,8 +69,16 @@ static void start(void)
         abort();
 }
 
+/* What an OPEN asks for, by its status byte, which OPEN does not use. */
+static const char *const paths[] = {
+    "/dragoman.test.v1.Echo/Chat",           "/dragoman.test.v1.Echo/Missing",
+    "/dragoman.mesh.v1.Health/Check",        "/dragoman.mesh.v1.Health/Watch",
+    "/dragoman.mesh.v1.Reflection/Describe", "/dragoman.mesh.v1.Reflection/List",
+};
+
 static void send_record(void *socket, const uint8_t *record, const uint8_t *body, size_t body_size)
 {
+    const char *path = paths[record[5] % (sizeof(paths) / sizeof(paths[0]))];
     uint8_t first[MESH_HEADER_BYTES + 255];
     struct mesh_header header = {
         .kind = record[0],
@@ -72,7 +88,7 @@ static void send_record(void *socket, const uint8_t *record, const uint8_t *body
         .status = record[5],
         .credit_messages = record[6],
         .credit_bytes = (uint64_t)record[6] * 1000,
-        .method_hash = mesh_method_hash("/dragoman.test.v1.Echo/Chat", 27),
+        .method_hash = mesh_method_hash(path, strlen(path)),
     };
 
     if (header.kind == MESH_HELLO) {
