@@ -156,7 +156,7 @@ class Stack(Folder):
                           if name else []), **more)
 
     def logged(self, text):
-        for _ in range(200):
+        for _ in range(500):
             with open(self.path("log"), encoding="utf-8") as log:
                 if text in log.read():
                     return
@@ -230,12 +230,21 @@ class WholeStack(Folder):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
 
-    def readiness(self, port):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-                return answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
+    def wait_unready(self, port, why):
+        """Until /readyz says so; the process may not even listen yet."""
+        said = ""
+        for _ in range(200):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+                    said = answer.read().decode()
+            except urllib.error.HTTPError as error:
+                said = error.read().decode()
+            except OSError as error:
+                said = str(error)
+            if why in said:
+                return
+            time.sleep(0.05)
+        self.fail(f"/readyz never said '{why}', but '{said}'")
 
     def key(self, name):
         return ["--key", self.path("keys", f"{name}.key"), "--broker-key", self.path("keys", "broker.cert")]
@@ -270,7 +279,7 @@ class WholeStack(Folder):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertGreater(os.path.getsize(self.path("out.wav")), 10000)
         self.assertIn("dragoman.tts.v1", dragoman("top", "--once", *operator).stdout)
-        self.assertIn("the peer refuses this key", self.readiness(admin))
+        self.wait_unready(admin, "the peer refuses this key")
 
 
 if __name__ == "__main__":
