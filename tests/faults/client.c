@@ -117,13 +117,29 @@ static entry entry_of(uint64_t id)
     return request;
 }
 
-/* Freed by nobody: an end that comes twice must find its place. */
+/* Freed by nobody, kept in a list: an end that comes twice must find its place. */
 struct pending {
+    struct pending *next;
     uint64_t id;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int ends;
 };
+
+static _Atomic(struct pending *) all_pending;
+
+static struct pending *pending_new(uint64_t id)
+{
+    struct pending *pending = calloc(1, sizeof(*pending));
+
+    pending->id = id;
+    pthread_mutex_init(&pending->lock, NULL);
+    pthread_cond_init(&pending->changed, NULL);
+    pending->next = atomic_load(&all_pending);
+    while (!atomic_compare_exchange_weak(&all_pending, &pending->next, pending)) {
+    }
+    return pending;
+}
 
 static void unary_done(void *arg, const struct status *status, ProtobufCMessage *response)
 {
@@ -147,14 +163,11 @@ static void call_unary(const struct kind *kind, uint64_t id)
     int64_t deadline_ms =
         strcmp(kind->name, "hasty") == 0 ? 1 + (int64_t)(id % 40) : config.deadline_ms;
     struct mesh_call_options options = begin(kind, id, deadline_ms);
-    struct pending *pending = calloc(1, sizeof(*pending));
+    struct pending *pending = pending_new(id);
     entry request = entry_of(id);
     struct timespec until;
     int err = 0;
 
-    pending->id = id;
-    pthread_mutex_init(&pending->lock, NULL);
-    pthread_cond_init(&pending->changed, NULL);
     if (mesh_unary_start(channel, LEDGER, "Enter", &request.base, &options, unary_done, pending) <
         0)
         bad(id, "not-started");

