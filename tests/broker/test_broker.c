@@ -715,35 +715,50 @@ static uint64_t id_of_first_worker(void)
     return id;
 }
 
-/* Keep the front busy for more than three of a worker's heartbeats. */
+#define FLOODED 100 /* frames in a bundle: who sends them has less to do than who reads them */
+
+/* PONGs, which nobody answers: their sender need not stop to read. */
+static struct mesh_bundle pongs(void)
+{
+    struct mesh_header header = {.kind = MESH_PONG};
+    struct mesh_bundle bundle = {0};
+    uint8_t bytes[MESH_HEADER_BYTES];
+
+    mesh_header_encode(&header, bytes);
+    for (int i = 0; i < FLOODED; i++)
+        assert_int_equal(mesh_bundle_add(&bundle, bytes, sizeof(bytes)), 0);
+    return bundle;
+}
+
+/* Keep the front busy, never once idle, for more than three of a worker's heartbeats. */
 static void *flood(void *arg)
 {
     Dragoman__Mesh__V1__Hello hello = DRAGOMAN__MESH__V1__HELLO__INIT;
     void *peer = mesh_socket_open(rig.context, MESH_DEALER, 1 << 20);
     int64_t until = clock_now_ns() + BEAT_MS * 9 / 2 * (int64_t)1000000;
+    struct mesh_bundle bundle = pongs();
+    int timeout_ms = 1000;
 
     hello.version_min = hello.version_max = 1;
+    zmq_setsockopt(peer, ZMQ_SNDTIMEO, &timeout_ms, sizeof(timeout_ms));
     zmq_connect(peer, rig.front);
     raw_send(peer, MESH_HELLO, &hello.base);
-    while (clock_now_ns() < until) {
-        for (int i = 0; i < 100; i++)
-            raw_send(peer, MESH_PING, NULL);
-        while (raw_next(peer) != 0)
-            continue;
-    }
+    while (clock_now_ns() < until)
+        zmq_send(peer, bundle.bytes, bundle.size, 0);
+    mesh_bundle_fini(&bundle);
     zmq_close(peer);
     return arg;
 }
 
 static void floods_drown_nobody(void **state)
 {
-    pthread_t threads[3];
+    pthread_t threads[2];
 
     (void)state;
     start_worker(0, 1, NULL);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 2; i++)
         pthread_create(&threads[i], NULL, flood, NULL);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
     assert_int_equal(id_of_first_worker(), 1); /* not a second registration */
     assert_int_equal(simple_call(NULL), STATUS_OK);
