@@ -370,19 +370,19 @@ static void invoke(struct mesh_call *call, bool has_more)
 {
     const struct server_method *method = call->method;
     bool streams = method->kind == MESH_CLIENT_STREAMING || method->kind == MESH_BIDI_STREAMING;
-    ProtobufCMessage *request = NULL;
+    struct mesh_lent request = {NULL, NULL};
     int err = 0;
 
     if (has_more)
         send_accept(call);
     if (!streams)
-        err = mesh_call_read(call, &request, -1);
+        err = mesh_call_request(call, &request);
     if (err == -ENODATA)
         mesh_call_fail(call, STATUS_INTERNAL, "the call has no request");
     if (err == 0)
-        method->service->invoke(method->service, method->index, request, mesh_call_answer, call);
-    if (request)
-        protobuf_c_message_free_unpacked(request, NULL);
+        method->service->invoke(method->service, method->index, request.message, mesh_call_answer,
+                                call);
+    mesh_lent_free(&request);
 }
 
 void mesh_call_run(struct mesh_job *job)

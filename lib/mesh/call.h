@@ -12,6 +12,7 @@
 #include "mesh/deadline.h"
 #include "mesh/flow.h"
 #include "mesh/interceptor.h"
+#include "mesh/lent.h"
 #include "mesh/mailbox.h"
 #include "mesh/meta.h"
 #include "mesh/method.h"
@@ -125,6 +126,8 @@ int mesh_call_post_frame(struct mesh_call *call, const struct mesh_header *heade
 /** Before anything else that answers. */
 int mesh_call_send_initial(struct mesh_call *call);
 /** What a handler gives its answers to: each is packed, and has credit, before this returns. */
+/** The request of a unary handler, which may lie in call->open. @return as mesh_call_read() */
+int mesh_call_request(struct mesh_call *call, struct mesh_lent *request);
 void mesh_call_answer(const ProtobufCMessage *message, void *call);
 
 static inline bool mesh_call_has_one_answer(const struct mesh_call *call)

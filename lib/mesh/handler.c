@@ -190,6 +190,26 @@ static int unpack_request(struct mesh_call *call, struct mesh_message *from,
     return -ECANCELED;
 }
 
+int mesh_call_request(struct mesh_call *call, struct mesh_lent *request)
+{
+    struct mesh_frame frame;
+
+    *request = (struct mesh_lent){NULL, NULL};
+    if (call->open_read)
+        return mesh_call_read(call, &request->message, -1);
+    mesh_message_frame(&call->open, &frame);
+    if (frame.header.flags & MESH_LZ4)
+        return mesh_call_read(call, &request->message, -1);
+    if (mesh_call_cancelled(call))
+        return -ECANCELED;
+    call->open_read = true;
+    if (mesh_lent_unpack(call->method->method->descriptor->input, frame.body, frame.body_size,
+                         request) == 0)
+        return 0;
+    mesh_call_fail(call, STATUS_INTERNAL, "a request does not parse");
+    return -ECANCELED;
+}
+
 int mesh_call_read(void *data, ProtobufCMessage **message, int wait_ms)
 {
     struct mesh_call *call = data;
