@@ -197,8 +197,9 @@ static void functions_run_on_no_waiting_thread(void **state)
     struct rig *rig = *state;
     echo_request slow = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
     echo_request quick = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+    struct mesh_call_options too_late = {.timeout_ms = -5}; /* ends as soon as it is looked at */
     struct caller caller = {rig->channel, &slow, .calls = 1};
-    struct ran ran = {0};
+    struct ran ran = {0}, at_once = {0};
 
     for (int i = 0; i < 10; i++) /* so that the next to block is left to drive */
         assert_int_equal(rig_unary(rig->channel, &quick, NULL, NULL).code, STATUS_OK);
@@ -206,6 +207,11 @@ static void functions_run_on_no_waiting_thread(void **state)
     slow.sleep_ms = 300;
     pthread_create(&caller.thread, NULL, call_until_it_fails, &caller);
     rig_wait(echo_counts.started == 1);
+    assert_int_equal(mesh_unary_start(rig->channel, ECHO, "Unary", &quick.base, &too_late,
+                                      note_thread, &at_once),
+                     0);
+    rig_wait(atomic_load(&at_once.done));
+    assert_false(pthread_equal(at_once.thread, caller.thread));
     assert_int_equal(
         mesh_unary_start(rig->channel, ECHO, "Unary", &quick.base, NULL, note_thread, &ran), 0);
     rig_wait(atomic_load(&ran.done));
