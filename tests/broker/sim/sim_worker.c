@@ -67,6 +67,8 @@ void process_init(struct process *process)
 void process_grow(struct process *process)
 {
     process->capacity = 2 * BROKERS * CAPACITY_MAX;
+    process->several =
+        false; /* and lends no more: time stands still from here on, nobody would ask again */
     for (int i = 0; i < BROKERS; i++)
         if (alive(process->peers[i]))
             tell_share(process->peers[i], 1);
