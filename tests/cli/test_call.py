@@ -40,13 +40,10 @@ class Call(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.stack = Stack()
+        cls.addClassCleanup(cls.stack.stop)
         ready = cls.call("--wait", "--timeout", "30", f"{ECHO}/Say", '{"text": "ready"}')
         if ready.returncode != 0:
             raise AssertionError(ready.stderr)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.stack.stop()
 
     @classmethod
     def call(cls, *args, text="", **more):
