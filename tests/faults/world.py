@@ -238,8 +238,16 @@ class World:
     def __enter__(self):
         return self
 
+    def sanitizers(self):
+        """What a sanitizer said in any process, also in one that was killed since."""
+        names = [name[:-4] for name in os.listdir(self.folder) if name.endswith(".log")]
+        return [f"{name}: {row}" for name in sorted(names) for row in self.log(name).splitlines()
+                if "Sanitizer:" in row or "runtime error:" in row]
+
     def __exit__(self, kind, value, trace):
         self.close()
+        if not kind and self.sanitizers():
+            raise AssertionError("\n".join(self.sanitizers()) + f"\nin {self.folder}")
         if kind:
             for name in sorted(os.listdir(self.folder)):
                 if name.endswith(".log"):
