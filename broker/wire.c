@@ -436,8 +436,11 @@ static void put(struct wire *wire, struct broker_message *action)
 /* At once or not at all: whoever has no session has no claim on memory. */
 static void answer(struct wire *wire, struct broker_message *action)
 {
-    if (!outgoing_find(wire, action->message.peer) &&
-        mesh_message_send(wire->socket, MESH_ROUTER, &action->message) == 0)
+    const struct outgoing *outgoing = outgoing_find(wire, action->message.peer);
+    bool waits = outgoing &&
+                 (mesh_outbox_stuck(&outgoing->outbox) || mesh_outbox_gathers(&outgoing->outbox));
+
+    if (!waits && mesh_message_send(wire->socket, MESH_ROUTER, &action->message) == 0)
         action->filled = false;
 }
 

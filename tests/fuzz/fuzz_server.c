@@ -4,8 +4,11 @@
  *
  *   input  = *record
  *   record = kind flags(2) call seq status credit body-size body
+ *
+ * Of kind 255 it is no frame: the next `call` of them go as a bundle, whose count and last length are off by `seq` and `status`.
  */
 #include "base/log.h"
+#include "mesh/bundle.h"
 #include "mesh/channel.h"
 #include "mesh/message.h"
 #include "tests/fuzz/replay.h"
@@ -18,6 +21,7 @@
 #include <unistd.h>
 
 #define RECORD_BYTES 8
+#define BUNDLE 255
 #define ENDPOINT "inproc://fuzz"
 
 const unsigned fuzz_rounds = 20000;
@@ -50,8 +54,24 @@ const struct fuzz_seed fuzz_seeds[] = {
      "\x20\x03\0\x02\x01\x05\xff\0"
      "\x20\x03\0\x03\x01\x03\xff\0",
      8 + 8 + 23 + 8 + 8},
+    {NULL, /* HELLO that takes bundles; OPEN, DATA and CANCEL in one */
+     "\x01\x01\0\0\0\0\0\0"
+     "\xff\0\0\x03\0\0\0\0" CHAT "\x23\x02\0\x01\x01\0\0\0"
+     "\x25\0\0\x01\0\x01\0\0",
+     40},
+    {NULL, /* one that says of itself what is not so */
+     "\x01\0\0\0\0\0\0\0"
+     "\xff\0\0\x02\x01\x01\0\0" CHAT CHAT,
+     32},
     {NULL, NULL, 0},
 };
+
+static struct {
+    struct mesh_bundle bundle;
+    unsigned left; /* frames that it still gets */
+    size_t last;   /* bytes of its last */
+    uint8_t count_off, length_off;
+} gathering;
 
 static void *context;
 static struct mesh_server *server;
@@ -76,6 +96,39 @@ static const char *const paths[] = {
     "/dragoman.mesh.v1.Reflection/Describe", "/dragoman.mesh.v1.Reflection/List",
 };
 
+static void begin_bundle(const uint8_t *record)
+{
+    gathering.left = record[3] % 8;
+    gathering.count_off = record[4];
+    gathering.length_off = record[5];
+}
+
+static void send_bundle(void *socket)
+{
+    struct mesh_bundle *bundle = &gathering.bundle;
+
+    gathering.left = 0;
+    if (bundle->count == 0)
+        return;
+    bundle->bytes[4] ^= gathering.count_off;
+    bundle->bytes[bundle->size - gathering.last - MESH_BUNDLE_PREFIX_BYTES] ^= gathering.length_off;
+    zmq_send(socket, bundle->bytes, bundle->size, ZMQ_DONTWAIT);
+    mesh_bundle_fini(bundle);
+}
+
+static void send_first(void *socket, const uint8_t *first, size_t size)
+{
+    if (gathering.left == 0) {
+        zmq_send(socket, first, size, ZMQ_DONTWAIT);
+        return;
+    }
+    if (mesh_bundle_add(&gathering.bundle, first, size) < 0)
+        abort();
+    gathering.last = size;
+    if (--gathering.left == 0)
+        send_bundle(socket);
+}
+
 static void send_record(void *socket, const uint8_t *record, const uint8_t *body, size_t body_size)
 {
     const char *path = paths[record[5] % (sizeof(paths) / sizeof(paths[0]))];
@@ -95,6 +148,7 @@ static void send_record(void *socket, const uint8_t *record, const uint8_t *body
         Dragoman__Mesh__V1__Hello hello = DRAGOMAN__MESH__V1__HELLO__INIT;
 
         hello.version_min = hello.version_max = 1;
+        hello.features = record[1] & 1;
         body_size = dragoman__mesh__v1__hello__pack(&hello, first + MESH_HEADER_BYTES);
         header.flags |= MESH_MESSAGE | MESH_INLINE;
     } else {
@@ -106,7 +160,7 @@ static void send_record(void *socket, const uint8_t *record, const uint8_t *body
     }
     header.body_bytes = header.flags & MESH_MESSAGE ? (uint32_t)body_size : 0;
     mesh_header_encode(&header, first);
-    zmq_send(socket, first, MESH_HEADER_BYTES + body_size, ZMQ_DONTWAIT);
+    send_first(socket, first, MESH_HEADER_BYTES + body_size);
 }
 
 static void others_are_served(void)
@@ -146,10 +200,14 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     while (size >= RECORD_BYTES) {
         size_t body_size = bytes[7] < size - RECORD_BYTES ? bytes[7] : size - RECORD_BYTES;
 
-        send_record(socket, bytes, bytes + RECORD_BYTES, body_size);
+        if (bytes[0] == BUNDLE)
+            begin_bundle(bytes);
+        else
+            send_record(socket, bytes, bytes + RECORD_BYTES, body_size);
         bytes += RECORD_BYTES + body_size;
         size -= RECORD_BYTES + body_size;
     }
+    send_bundle(socket); /* what it got so far */
     if (size > 0)
         zmq_send(socket, bytes, size, ZMQ_DONTWAIT);
     others_are_served(); /* which is after what was sent here */
