@@ -81,6 +81,8 @@ def run(args, core):
             present = {name: contenders.ALL[name](site) for name in names}
             for size in map(int, args.sizes.split(",")):
                 for in_flight in map(int, args.in_flight.split(",")):
+                    print(f"{'one core' if core is not None else 'all cores'}: {SIZES.get(size, size)}, {in_flight} in flight",
+                          file=sys.stderr)
                     for _ in range(args.rounds if core is not None else 1):
                         for name, contender in present.items():
                             cells = results.setdefault(name, {}).setdefault((size, in_flight), [])
