@@ -21,9 +21,6 @@ bool json_read_scalar(const ProtobufCFieldDescriptor *field, const struct json_t
 /** As an enum's number: its name, or the number itself. */
 bool json_read_enum(const struct json_t *json, const ProtobufCEnumDescriptor *type, int32_t *out);
 
-/** Bytes of one element of an array of this type. */
-size_t json_element_size(ProtobufCType type);
-
 enum json_known { JSON_PLAIN, JSON_TIMESTAMP, JSON_DURATION, JSON_WRAPPER };
 
 /** Whether a type has a form of its own; by name, and only if its fields are those that the name promises. */

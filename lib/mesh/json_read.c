@@ -183,7 +183,7 @@ static int make_room(ProtobufCMessage *message, const ProtobufCFieldDescriptor *
                      size_t **count, uint8_t **elements)
 {
     *count = json_member(message, field->quantifier_offset);
-    *elements = n > 0 ? calloc(n, json_element_size(field->type)) : NULL;
+    *elements = n > 0 ? calloc(n, mesh_schema_value_size(field->type)) : NULL;
     *(void **)json_member(message, field->offset) = *elements;
     return n > 0 && !*elements ? -ENOMEM : 0;
 }
@@ -203,7 +203,7 @@ static int read_list(struct reader *reader, const struct place *place,
         struct place element = {.above = place, .index = i};
 
         err = read_value(reader, &element, field, json_array_get(json, i),
-                         elements + i * json_element_size(field->type));
+                         elements + i * mesh_schema_value_size(field->type));
         *count += err == 0;
     }
     return err;

@@ -125,8 +125,8 @@ static int put_list(struct writer *writer, const ProtobufCFieldDescriptor *field
         if (err == 0)
             err = put_line(writer);
         if (err == 0)
-            err =
-                put_value(writer, field, (const uint8_t *)at + i * json_element_size(field->type));
+            err = put_value(writer, field,
+                            (const uint8_t *)at + i * mesh_schema_value_size(field->type));
     }
     writer->depth--;
     if (err == 0 && n > 0)
@@ -194,7 +194,7 @@ static bool is_zero(const ProtobufCFieldDescriptor *field, const void *at)
         return !*(const char *const *)at || !**(const char *const *)at;
     if (field->type == PROTOBUF_C_TYPE_BYTES)
         return ((const ProtobufCBinaryData *)at)->len == 0;
-    return memcmp(at, ZERO, json_element_size(field->type)) == 0;
+    return memcmp(at, ZERO, mesh_schema_value_size(field->type)) == 0;
 }
 
 static bool is_there(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,

@@ -72,6 +72,9 @@ int mesh_schema_print(const struct mesh_schema *schema, const char *name, struct
 /** Whether a type is the entry of a map: {key, value}. Known of schemas' types only. */
 bool mesh_schema_is_map_entry(const ProtobufCMessageDescriptor *type);
 
+/** Bytes of one value of a type where protobuf-c keeps it. */
+size_t mesh_schema_value_size(ProtobufCType type);
+
 /**
  * Unpack bytes from anyone: nested at most MESH_DEPTH_MAX deep, and no larger in memory than max_bytes.
  *

@@ -225,7 +225,7 @@ static int build_field(struct mesh_schema *schema, const struct schema_type *typ
 
 /* ---- the layout ------------------------------------------------------------------------------ */
 
-static size_t value_size(ProtobufCType type)
+size_t mesh_schema_value_size(ProtobufCType type)
 {
     switch (type) {
     case PROTOBUF_C_TYPE_INT64:
@@ -282,7 +282,7 @@ static void place_field(ProtobufCFieldDescriptor *field, size_t *size)
     }
     if (has)
         field->quantifier_offset = take(size, sizeof(protobuf_c_boolean));
-    field->offset = take(size, value_size(field->type));
+    field->offset = take(size, mesh_schema_value_size(field->type));
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
