@@ -2,6 +2,7 @@
 
 SIMULATION = "tests/broker/test_broker_simulation"
 LOAD = "tests/broker/test_broker_load"
+SETTLE = "tests/broker/test_broker_settle"
 
 
 def core(rule, name, file, old, new, says="not true", target=SIMULATION):
@@ -57,6 +58,9 @@ MUTATIONS = [
          "    call_drop_open(core, call); /* an answer has begun */\n", ""),
     core("I3", "a second try's end says that nothing has run", "broker/call.c",
          "    said.unprocessed &= call->header.attempt == 0; /* a first worker may have run it */\n", ""),
+    core("I11", "a broker that starts has no patience", "broker/core.c",
+         "    return open->flags & MESH_WAIT || core->settled_ns > 0;", "    return open->flags & MESH_WAIT;",
+         "calls_wait_for_workers_that_come_back", SETTLE),
     core("I4", "a message of a stream is lost", "broker/router.c",
          "    if (!call->caller) {\n        stats_dropped",
          "    if (!call->caller || header->seq == 2) {\n        stats_dropped"),

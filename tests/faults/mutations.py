@@ -18,7 +18,7 @@ def fault(rule, name, file, old, new, role, story, says):
               "WORKER": "tests/faults/faults_worker"}[role]
     return {"rule": rule, "name": name, "file": file, "old": old, "new": new, "target": target,
             "run": ["env", f"FAULTS_{role}={{binary}}", "python3", os.path.join(HERE, "test_faults.py"),
-                    f"Faults.test_{story}"], "says": says}
+                    f"Faults.test_{story}"], "says": says, "tries": 3}
 
 
 MUTATIONS = [
@@ -58,9 +58,6 @@ MUTATIONS = [
     fault("I7", "connections take the last descriptor", "lib/mesh/monitor.c",
           "    if (fd < monitor->most_fd)\n        return;\n", "    if (fd >= 0)\n        return;\n",
           "BROKER", "descriptors_run_out", "seconds of processor time"),
-    fault("I11", "a broker that starts has no patience", "broker/main.c",
-          "    options->settle_ms = SETTLE_MS;", "    options->settle_ms = SETTLE_MS - SETTLE_MS;",
-          "BROKER", "broker_killed_and_restarted", "UNIMPLEMENTED"),
     fault("I3", "a worker's loss is told as if nothing had run", "broker/orphan.c",
           "verdict_make(STATUS_UNAVAILABLE, false, \"worker '%s' of %s is gone: %s\",",
           "verdict_make(STATUS_OK, false, \"worker '%s' of %s is gone: %s\",",

@@ -17,6 +17,7 @@ BUILD is a Ninja build in which the tests are built. LIST.py has MUTATIONS, a li
     env     optional: variables of the command
     says    optional: text that must be in the output, so that the right check has failed
     limit_s optional: how long it may run (default 300)
+    tries   optional: how often it may run until it notices, where real processes race (default 1)
     hangs   optional: True when never ending is how this one is noticed
 
 The targets are brought up to date first. Then only the broken source is compiled and its target linked, in
@@ -132,7 +133,12 @@ def test_mutant(mutation, binary, folder):
 def attempt(build, mutation):
     try:
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-            return test_mutant(mutation, make(build, mutation, folder), folder)
+            binary = make(build, mutation, folder)
+            for _ in range(mutation.get("tries", 1)):
+                noticed, text = test_mutant(mutation, binary, folder)
+                if noticed:
+                    break
+            return noticed, text
     except Broken as error:
         return False, f"the mutation is to be mended: {error}"
 
