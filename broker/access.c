@@ -62,6 +62,24 @@ int access_load(const struct access_flags *flags, bool with_workers, struct mesh
     return 1;
 }
 
+/* Where others than this machine may come by. */
+static bool is_public(const char *endpoint)
+{
+    return strncmp(endpoint, "tcp://", 6) == 0 && strncmp(endpoint, "tcp://127.", 10) != 0 &&
+           strncmp(endpoint, "tcp://localhost:", 16) != 0 &&
+           strncmp(endpoint, "tcp://[::1]:", 12) != 0;
+}
+
+int access_allows(const struct access_flags *flags, const char *endpoint)
+{
+    if (is_set(flags->key) || flags->plain || !is_public(endpoint))
+        return 0;
+    log_error("cannot listen on %s without keys: whoever reaches it would be let in, unencrypted; "
+              "set --key and --callers, or --plain to have it so",
+              endpoint);
+    return -EINVAL;
+}
+
 /* ---- reading again --------------------------------------------------------------------------- */
 
 void access_init(struct access *access, const struct mesh_security *security)

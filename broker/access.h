@@ -12,10 +12,12 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 /* What a process with a broker can be told. */
 struct access_flags {
     const char *key, *callers, *workers;
+    bool plain;
 };
 
 /* Rows for its table: a broker of workers elsewhere takes both. */
@@ -28,9 +30,17 @@ struct access_flags {
      NULL,                                                                                         \
      0,                                                                                            \
      0},                                                                                           \
+        {"callers",                                                                                \
+         CONFIG_STRING,                                                                            \
+         &(flags).callers,                                                                         \
+         "DIR",                                                                                    \
+         "certificates of those who may call",                                                     \
+         NULL,                                                                                     \
+         0,                                                                                        \
+         0},                                                                                       \
     {                                                                                              \
-        "callers", CONFIG_STRING, &(flags).callers, "DIR", "certificates of those who may call",   \
-            NULL, 0, 0                                                                             \
+        "plain", CONFIG_BOOL, &(flags).plain, NULL,                                                \
+            "let anyone in, unencrypted, where other machines can connect", NULL, 0, 0             \
     }
 #define ACCESS_WORKER_OPTIONS(flags)                                                               \
     {                                                                                              \
@@ -46,6 +56,10 @@ struct access_flags {
  * @return 1: filled; 0: no flag is set, no CURVE; -EINVAL: logged what is wrong and the remedy, exit 2
  */
 int access_load(const struct access_flags *flags, bool with_workers, struct mesh_security *out);
+
+/** Whether the broker may listen there: other machines come by key, unless --plain says otherwise.
+ *  @return 0; -EINVAL: logged with the remedy, exit 2 */
+int access_allows(const struct access_flags *flags, const char *endpoint);
 
 /* What a reload took away and the broker's thread has not heard of yet. */
 struct access {

@@ -83,23 +83,13 @@ static void raise_descriptors(void)
         log_warn("cannot raise the limit of open files: %s", strerror(errno));
 }
 
-/* Where others than this machine may come by. */
-static bool is_public(const char *endpoint)
+static int allow_all(const struct config_list *endpoints)
 {
-    return strncmp(endpoint, "tcp://", 6) == 0 && strncmp(endpoint, "tcp://127.", 10) != 0 &&
-           strncmp(endpoint, "tcp://localhost:", 16) != 0 &&
-           strncmp(endpoint, "tcp://[::1]:", 12) != 0;
-}
+    int err = 0;
 
-static void tell_where(const char *who, const char *endpoint)
-{
-    bool keys = config.access.key && *config.access.key;
-
-    log_info("%s connect to %s", who, endpoint);
-    if (!keys && is_public(endpoint))
-        log_warn(
-            "whoever reaches %s is let in, unencrypted: --key, --callers and --workers end that",
-            endpoint);
+    for (size_t i = 0; i < endpoints->count && err == 0; i++)
+        err = access_allows(&config.access, endpoints->items[i]);
+    return err;
 }
 
 /* Until a signal; the second one ends the process as it always does. */
@@ -108,9 +98,9 @@ static void run(struct broker **broker, const sigset_t *signals)
     int number = 0;
 
     for (size_t i = 0; i < config.front.count; i++)
-        tell_where("callers", broker_front_endpoint(*broker, i));
+        log_info("callers connect to %s", broker_front_endpoint(*broker, i));
     for (size_t i = 0; i < config.back.count; i++)
-        tell_where("workers", broker_back_endpoint(*broker, i));
+        log_info("workers connect to %s", broker_back_endpoint(*broker, i));
     while (sigwait(signals, &number) == 0 && number == SIGHUP)
         broker_reload(*broker);
     log_info("%s: no new calls, %lld s for those that run", strsignal(number),
@@ -148,8 +138,10 @@ static int serve(struct broker_options *options)
     int secure = access_load(&config.access, true, &security);
     int err;
 
-    if (secure < 0)
+    if (secure < 0 || allow_all(&config.front) < 0 || allow_all(&config.back) < 0) {
+        mesh_security_wipe(&security);
         return -EINVAL;
+    }
     hold_signals(&signals, secure);
     raise_descriptors();
     fill_options(options, front, back);

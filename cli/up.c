@@ -388,7 +388,8 @@ int up_run(int argc, char **argv)
     err = observe_start(&up.flags.observe, "dragoman", &admin);
     if (err < 0)
         return err == -EINVAL ? 2 : 1;
-    if (access_load(&up.flags.access, false, &up.security) < 0) {
+    if (access_load(&up.flags.access, false, &up.security) < 0 ||
+        access_allows(&up.flags.access, up.flags.broker_front) < 0) {
         status = 2;
     } else {
         status = up_open(&up) < 0 ? 1 : up_serve(&up);

@@ -285,7 +285,8 @@ static int setup_folders(void **state)
     assert_int_equal(mkdir(folders->workers, 0700), 0);
     assert_int_equal(mesh_certificate_create("broker", NULL, &broker, why), 0);
     assert_int_equal(mesh_certificate_save(&broker, folders->key, true, why), 0);
-    folders->flags = (struct access_flags){folders->key, folders->callers, folders->workers};
+    folders->flags = (struct access_flags){
+        .key = folders->key, .callers = folders->callers, .workers = folders->workers};
     *state = folders;
     return 0;
 }
@@ -362,12 +363,30 @@ static void half_of_the_flags_is_refused(void **state)
     assert_int_equal(access_load(&folders->flags, true, &security), -EINVAL);
 }
 
+static void others_come_by_key_or_by_leave(void **state)
+{
+    static const char *const near[] = {"tcp://127.0.0.1:1", "tcp://localhost:1", "tcp://[::1]:1",
+                                       "ipc:///a", "inproc://a"};
+    static const char *const far[] = {"tcp://0.0.0.0:1", "tcp://*:1", "tcp://10.0.0.1:1",
+                                      "tcp://[::]:1", "tcp://localhost.example:1"};
+    const struct access_flags none = {0}, key = {.key = "a.key"}, plain = {.plain = true};
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(access_allows(&none, near[i]), 0);
+        assert_int_equal(access_allows(&none, far[i]), -EINVAL);
+        assert_int_equal(access_allows(&key, far[i]), 0);
+        assert_int_equal(access_allows(&plain, far[i]), 0);
+    }
+}
+
 #define CORE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define FOLDERS(name) cmocka_unit_test_setup_teardown(name, setup_folders, teardown_folders)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(others_come_by_key_or_by_leave),
         CORE(a_worker_is_told_each_name_once_before_it_matters),
         CORE(who_has_no_key_is_nobody),
         CORE(a_routing_id_is_no_proof),

@@ -75,6 +75,11 @@ class BadValues(unittest.TestCase):
         self.refused("up", run(DAEMONS["up"], "--broker-front", "x"), "'x'", "tcp://HOST:PORT")
         self.refused("call", run([BINARY, "call"], "--broker", "x", "a.B/C"), "--broker", "'x'", "tcp://HOST:PORT")
 
+    def test_a_public_broker_needs_keys(self):
+        for flag in ("--front", "--back"):
+            self.refused("broker", run(DAEMONS["broker"], flag, "tcp://0.0.0.0:*"), "tcp://0.0.0.0:*", "--plain")
+        self.refused("up", run(DAEMONS["up"], "--broker-front", "tcp://*:*"), "tcp://*:*", "--plain")
+
     def test_a_taken_port_is_a_failure_with_a_remedy(self):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
