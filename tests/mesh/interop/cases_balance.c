@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Calls one after another. @return how many worker i + 1 served in served[i] */
+/* Calls one after another; idempotent, since a worker that has just been stopped may still get one. @return how many worker i + 1 served in served[i] */
 static void spread(struct world *world, int calls, const char *selector, const char *affinity,
                    int served[WORLD_WORKERS])
 {
     struct mesh_call_options options = {
-        .selector = selector, .affinity = affinity, .timeout_ms = 20000};
+        .selector = selector, .affinity = affinity, .timeout_ms = 20000, .idempotent = true};
     simple_request request = SIMPLE_REQUEST;
 
     memset(served, 0, WORLD_WORKERS * sizeof(*served));

@@ -28,6 +28,7 @@ static void cancel_after_invoke(void **state)
     struct world *world = *state;
     simple_request request = SIMPLE_REQUEST;
 
+    request.until_cancelled = true;
     for (int i = 0; i < 20; i++) { /* wherever it is by then */
         struct mesh_stream *stream = unary_open(world->channel, &request, NULL);
 
