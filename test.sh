@@ -30,4 +30,5 @@ esac
 [ "$preset" = release ] || setup_build "$preset"
 
 say "Tests of the $preset build${exclude:+, without those labelled $exclude}"
-ctest --preset "$preset" ${exclude:+--label-exclude "$exclude"}
+# In CI what fails runs once more, and both runs are printed: its machines stand still for seconds now and then.
+ctest --preset "$preset" ${exclude:+--label-exclude "$exclude"} ${CI:+--repeat until-pass:2}
