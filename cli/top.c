@@ -143,8 +143,10 @@ static void print_state(const char *broker, const directory_response *state, boo
 {
     if (redraw)
         printf("\033[?7l\033[H\033[J");
-    qsort(state->services, state->n_services, sizeof(*state->services), by_name);
-    qsort(state->workers, state->n_workers, sizeof(*state->workers), by_id);
+    if (state->n_services > 0)
+        qsort(state->services, state->n_services, sizeof(*state->services), by_name);
+    if (state->n_workers > 0)
+        qsort(state->workers, state->n_workers, sizeof(*state->workers), by_id);
     printf("broker %s, dragoman %s, up %" PRIu64 " s, %" PRIu64 " calls started, %" PRIu64
            " ended\n\n",
            broker, state->broker_build, state->uptime_ms / 1000, state->calls_started,
