@@ -118,9 +118,9 @@ class Traces(unittest.TestCase):
         headers = {"Content-Type": content_type, **({"traceparent": traceparent} if traceparent else {})}
         connection.request("POST", "/v1/interpret", body, headers)
         answer = connection.getresponse()
-        answer.read()
+        text = answer.read()
         connection.close()
-        self.assertEqual(answer.status, 200)
+        self.assertEqual(answer.status, 200, text[:500])
         return answer.headers["X-Request-ID"]
 
     def tree(self, trace_id, parent):
