@@ -152,25 +152,26 @@ static int64_t idle_ns(struct broker *broker)
 /* Ask the descriptors what has come; when there is nothing to do, sleep until something does. */
 static void look(struct broker *broker, bool busy)
 {
-    struct pollfd fds[N_SIDES * WIRE_FDS + 1];
+    struct pollfd fds[N_SIDES * MESH_TRANSPORT_FDS + 1];
     int64_t ns = busy ? 0 : idle_ns(broker);
     struct timespec time = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
     uint64_t count;
-    int n;
+    int n = 0;
 
     if (ns < 0)
         return;
+    fds[n++] = (struct pollfd){.fd = broker->wake, .events = POLLIN};
     for (int side = 0; side < N_SIDES; side++)
-        wire_fds(&broker->wires[side], fds + side * WIRE_FDS);
-    fds[N_SIDES * WIRE_FDS] = (struct pollfd){.fd = broker->wake, .events = POLLIN};
-    n = ppoll(fds, N_SIDES * WIRE_FDS + 1, &time, NULL);
+        n += mesh_transport_fds(&broker->wires[side].transport, fds + n);
+    n = ppoll(fds, (nfds_t)n, &time, NULL);
     broker->looked_ns = clock_now_ns();
     if (n <= 0)
         return;
-    for (int side = 0; side < N_SIDES; side++)
-        wire_polled(&broker->wires[side], fds + side * WIRE_FDS);
-    if (fds[N_SIDES * WIRE_FDS].revents && read(broker->wake, &count, sizeof(count)) < 0)
+    if (fds[0].revents && read(broker->wake, &count, sizeof(count)) < 0)
         log_debug("cannot read the wake-up: %s", strerror(errno));
+    n = 1;
+    for (int side = 0; side < N_SIDES; side++)
+        n += mesh_transport_polled(&broker->wires[side].transport, fds + n);
 }
 
 static void flush(struct broker *broker, int64_t now)
@@ -191,6 +192,14 @@ static void flush(struct broker *broker, int64_t now)
     broker->flush_ns = backlog ? now + BACKLOG_NS : 0;
 }
 
+/* Whether there may be messages that no descriptor tells of. */
+static bool is_uncertain(const struct broker *broker, int side)
+{
+    const struct wire *wire = &broker->wires[side];
+
+    return wire->inbox.opened || mesh_transport_is_uncertain(&wire->transport);
+}
+
 /* One round: what has come, what is due, what still waits to be sent. @return whether to go on without
  * waiting. A lost peer counts as such only after all that it had sent has been read. */
 static bool round_once(struct broker *broker)
@@ -203,16 +212,16 @@ static bool round_once(struct broker *broker)
         take_back(broker);
     for (int side = N_SIDES - 1; side >= 0; side--) { /* ends first: they free slots */
         wire_watch(&broker->wires[side], now);
-        if (broker->wires[side].unsure)
+        if (is_uncertain(broker, side))
             receive_batch(broker, &broker->wires[side]);
     }
-    if (!broker->wires[BROKER_FRONT].unsure && !broker->wires[BROKER_BACK].unsure)
+    if (!is_uncertain(broker, BROKER_FRONT) && !is_uncertain(broker, BROKER_BACK))
         tell_lost(broker);
     if (broker_core_next_ns(broker->core) <= clock_now_ns())
         step(broker, &tick);
     flush(broker, now);
     for (int side = 0; side < N_SIDES; side++)
-        unsure |= broker->wires[side].unsure || broker->wires[side].n_lost > 0;
+        unsure |= is_uncertain(broker, side) || broker->wires[side].n_lost > 0;
     return unsure;
 }
 
@@ -386,8 +395,7 @@ void broker_stop(struct broker **broker, int64_t grace_ms)
         pthread_join(self->thread, NULL);
     }
     for (int side = 0; side < N_SIDES; side++)
-        if (self->wires[side].socket)
-            wire_close(&self->wires[side], self->started ? LINGER_MS : 0);
+        wire_close(&self->wires[side], self->started ? LINGER_MS : 0);
     broker_core_destroy(&self->core);
     if (self->own_context)
         zmq_ctx_term(self->context);

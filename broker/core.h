@@ -47,7 +47,7 @@ enum broker_event_kind {
 struct broker_event {
     enum broker_event_kind kind;
     enum broker_side side;
-    uint32_t peer;
+    uint64_t peer;
     struct broker_message *message; /* BROKER_MESSAGE: from broker_core_blank(), taken */
     struct mesh_frame *frame;       /* BROKER_MESSAGE: may be changed */
     int error;                      /* BROKER_RUBBISH */

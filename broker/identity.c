@@ -99,7 +99,7 @@ void identity_tell(struct broker_core *core, struct worker *worker, const struct
 
 /* ---- taking it back -------------------------------------------------------------------------- */
 
-static void cut(struct broker_core *core, enum broker_side side, uint32_t peer)
+static void cut(struct broker_core *core, enum broker_side side, uint64_t peer)
 {
     struct broker_message *message = broker_core_blank(core);
 
@@ -107,7 +107,7 @@ static void cut(struct broker_core *core, enum broker_side side, uint32_t peer)
         core_act(core, message, BROKER_CUT, side, peer);
 }
 
-void identity_refuse(struct broker_core *core, enum broker_side side, uint32_t peer,
+void identity_refuse(struct broker_core *core, enum broker_side side, uint64_t peer,
                      const char *why)
 {
     stats_dropped("not_let_in");
@@ -123,7 +123,7 @@ void identity_revoke(struct broker_core *core, enum broker_side side, uint16_t n
         struct session *next = LIST_NEXT(session, link);
 
         if (session->side == side && identity_number(session) == number) {
-            uint32_t peer = session->peer;
+            uint64_t peer = session->peer;
 
             log_info("'%s' is let in no longer: its session as '%s' ends", session->identity->name,
                      session->name);

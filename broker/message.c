@@ -39,7 +39,7 @@ void broker_core_recycle(struct broker_core *core, struct broker_message *messag
 }
 
 void core_act(struct broker_core *core, struct broker_message *message, enum broker_action action,
-              enum broker_side side, uint32_t peer)
+              enum broker_side side, uint64_t peer)
 {
     message->action = action;
     message->side = side;
@@ -95,7 +95,7 @@ void core_send_kind(struct broker_core *core, struct session *session, uint8_t k
 }
 
 void core_send_error(struct broker_core *core, enum broker_action action, enum broker_side side,
-                     uint32_t peer, enum status_code code, const char *why)
+                     uint64_t peer, enum status_code code, const char *why)
 {
     mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
     struct mesh_header header = {.kind = MESH_ERROR, .status = (uint16_t)code};

@@ -8,12 +8,12 @@
 #define NS_PER_MS 1000000
 #define HELLO_MAX 4096 /* bytes of its body */
 
-static uint64_t peer_key(enum broker_side side, uint32_t peer)
+static uint64_t peer_key(enum broker_side side, uint64_t peer)
 {
-    return (uint64_t)side << 32 | peer;
+    return (uint64_t)side << 63 | peer;
 }
 
-struct session *session_find(const struct broker_core *core, enum broker_side side, uint32_t peer)
+struct session *session_find(const struct broker_core *core, enum broker_side side, uint64_t peer)
 {
     struct table_node *node = table_find(&core->by_peer, peer_key(side, peer));
 
@@ -53,7 +53,7 @@ void core_session_error(struct broker_core *core, struct session *session, enum 
     session_end(core, session, why);
 }
 
-static void forget_peer(struct broker_core *core, enum broker_side side, uint32_t peer)
+static void forget_peer(struct broker_core *core, enum broker_side side, uint64_t peer)
 {
     struct broker_message *message = broker_core_blank(core);
 
@@ -61,7 +61,7 @@ static void forget_peer(struct broker_core *core, enum broker_side side, uint32_
         core_act(core, message, BROKER_FORGET, side, peer);
 }
 
-void session_lost(struct broker_core *core, enum broker_side side, uint32_t peer, const char *why)
+void session_lost(struct broker_core *core, enum broker_side side, uint64_t peer, const char *why)
 {
     struct session *session = session_find(core, side, peer);
 
@@ -76,7 +76,7 @@ static struct session *session_make(struct broker_core *core, const struct broke
                                     const Dragoman__Mesh__V1__Hello *hello)
 {
     enum broker_side side = event->side;
-    uint32_t peer = event->peer;
+    uint64_t peer = event->peer;
     struct session *session = calloc(1, sizeof(*session));
     uint32_t beat_ms = mesh_heartbeat_agree(core->options.heartbeat_ms, hello->heartbeat_ms);
 

@@ -22,7 +22,7 @@ struct session {
     struct table_node by_peer;
     LIST_ENTRY(session) link;
     enum broker_side side;
-    uint32_t peer;
+    uint64_t peer;
     uint64_t serial; /* of all sessions; routing ids may come back, these do not */
     char name[SESSION_NAME_MAX], build[SESSION_NAME_MAX];
     size_t max_message_bytes; /* the smaller of both sides' */
@@ -93,7 +93,7 @@ struct broker_core {
 
 /* Add an action to the step's. */
 void core_act(struct broker_core *core, struct broker_message *message, enum broker_action action,
-              enum broker_side side, uint32_t peer);
+              enum broker_side side, uint64_t peer);
 /* Build a message and have it sent. */
 void core_send(struct broker_core *core, struct session *session, const struct mesh_header *header,
                const mesh_meta *meta, const ProtobufCMessage *body, bool compress);
@@ -103,7 +103,7 @@ void core_pass(struct broker_core *core, struct broker_message *message, struct 
 void core_send_kind(struct broker_core *core, struct session *session, uint8_t kind,
                     uint64_t call_id);
 void core_send_error(struct broker_core *core, enum broker_action action, enum broker_side side,
-                     uint32_t peer, enum status_code code, const char *why);
+                     uint64_t peer, enum status_code code, const char *why);
 
 /* How the broker itself ends a call. */
 struct verdict {
@@ -123,11 +123,11 @@ bool core_waits(const struct broker_core *core, const struct mesh_header *open);
 
 /* ---- session.c ---- */
 
-struct session *session_find(const struct broker_core *core, enum broker_side side, uint32_t peer);
+struct session *session_find(const struct broker_core *core, enum broker_side side, uint64_t peer);
 void session_hello(struct broker_core *core, const struct broker_event *event);
 /* The session is over and with it all its calls. */
 void session_end(struct broker_core *core, struct session *session, const char *why);
-void session_lost(struct broker_core *core, enum broker_side side, uint32_t peer, const char *why);
+void session_lost(struct broker_core *core, enum broker_side side, uint64_t peer, const char *why);
 /* A frame of somebody who has no session; bytes that are no frame. */
 void session_stranger(struct broker_core *core, const struct broker_event *event);
 void session_rubbish(struct broker_core *core, const struct broker_event *event);
@@ -147,7 +147,7 @@ bool identity_may_offer(const struct session *session, const mesh_register *offe
 /* Before an OPEN of that call's caller. */
 void identity_tell(struct broker_core *core, struct worker *worker, const struct call *call);
 /* A peer without a session, which gets none. */
-void identity_refuse(struct broker_core *core, enum broker_side side, uint32_t peer,
+void identity_refuse(struct broker_core *core, enum broker_side side, uint64_t peer,
                      const char *why);
 void identity_revoke(struct broker_core *core, enum broker_side side, uint16_t number);
 

@@ -14,26 +14,18 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define FDS_MAX (1 << 20)
 #define IPC_PREFIX "ipc://"
 #define INPROC_PREFIX "inproc://"
 #define FOLDER_MODE 0700
 #define SPARE_MAX 256
 #define WARN_NS 10000000000 /* between two lines on broken handshakes */
-#define WATCH_NS 20000000 /* between looks at the monitor of a busy socket: each is a system call */
-
-struct wire_peer {
-    uint32_t peer;
-    bool known;
-    bool condemned; /* its connection is to be cut */
-};
 
 /* What goes to one peer; there only while something does. */
 struct outgoing {
     struct table_node by_peer;
     LIST_ENTRY(outgoing) link; /* of the gathering, the stuck or the spare ones */
     bool is_stuck;
-    uint32_t peer;
+    uint64_t peer;
     struct mesh_outbox outbox;
 };
 
@@ -88,19 +80,14 @@ static int prepare_ipc(const char *path)
 static int bind_one(struct wire *wire, const char *endpoint)
 {
     char bound[PATH_MAX];
-    size_t size = sizeof(bound);
-    int ipv6 = strchr(endpoint, '[') != NULL;
     int err = 0;
 
     if (strncmp(endpoint, IPC_PREFIX, strlen(IPC_PREFIX)) == 0)
         err = prepare_ipc(endpoint + strlen(IPC_PREFIX));
+    if (err == 0)
+        err = mesh_transport_bind(&wire->transport, endpoint, bound, sizeof(bound));
     if (err < 0)
         return err;
-    zmq_setsockopt(wire->socket, ZMQ_IPV6, &ipv6, sizeof(ipv6));
-    if (zmq_bind(wire->socket, endpoint) < 0)
-        return errno == EPROTONOSUPPORT || errno == ENOCOMPATPROTO ? -EINVAL : -errno;
-    if (zmq_getsockopt(wire->socket, ZMQ_LAST_ENDPOINT, bound, &size) < 0)
-        return -errno;
     wire->endpoints[wire->n_endpoints] = strdup(bound);
     if (!wire->endpoints[wire->n_endpoints])
         return -ENOMEM;
@@ -144,29 +131,28 @@ static bool all_inside(const char *const *endpoints)
 int wire_open(struct wire *wire, enum broker_side side, void *context, const char *const *endpoints,
               size_t max_message_bytes, const struct mesh_security *security)
 {
-    int err;
-
-    *wire = (struct wire){.side = side, .unsure = true};
+    if (all_inside(endpoints)) /* where CURVE has no meaning */
+        security = NULL;
+    *wire = (struct wire){.side = side};
+    if (security)
+        wire->keyring = side == BROKER_FRONT ? security->callers : security->workers;
+    mesh_transport_init(&wire->transport,
+                        &(struct mesh_transport_options){
+                            .context = context,
+                            .kind = MESH_ROUTER,
+                            .max_message_bytes = max_message_bytes,
+                            .security = security,
+                            .domain = side == BROKER_FRONT ? "mesh.client" : "mesh.worker",
+                            .keyring = wire->keyring,
+                        });
     LIST_INIT(&wire->gathering);
     LIST_INIT(&wire->stuck);
     LIST_INIT(&wire->spare);
-    table_init(&wire->outgoing_by_peer, 0); /* keys are random already */
-    wire->socket = mesh_socket_open(context, MESH_ROUTER, max_message_bytes);
-    if (!wire->socket)
-        return -errno;
-    if (all_inside(endpoints)) /* where CURVE has no meaning */
-        security = NULL;
-    mesh_inbox_init(&wire->inbox, wire->socket, MESH_ROUTER);
-    if (security) {
-        wire->keyring = side == BROKER_FRONT ? security->callers : security->workers;
+    table_init(&wire->outgoing_by_peer, 0); /* keys are not the peers' choice */
+    mesh_inbox_init(&wire->inbox, &wire->transport);
+    if (security)
         mesh_inbox_ask(&wire->inbox);
-    }
-    err = mesh_security_bind(security, context, wire->socket,
-                             side == BROKER_FRONT ? "mesh.client" : "mesh.worker", wire->keyring,
-                             &wire->zap);
-    if (err == 0)
-        err = mesh_monitor_open(context, wire->socket, &wire->monitor);
-    return err < 0 ? err : bind_all(wire, endpoints);
+    return bind_all(wire, endpoints);
 }
 
 /* Nothing goes to this peer any more. */
@@ -207,20 +193,18 @@ void wire_close(struct wire *wire, int linger_ms)
     empty_spare(wire);
     table_fini(&wire->outgoing_by_peer);
     mesh_inbox_fini(&wire->inbox);
-    if (wire->socket)
-        mesh_monitor_end(&wire->monitor, wire->socket, linger_ms);
-    mesh_zap_leave(&wire->zap);
+    mesh_transport_close(&wire->transport, linger_ms);
     for (size_t i = 0; i < wire->n_endpoints; i++)
         free(wire->endpoints[i]);
     free(wire->endpoints);
-    free(wire->peer_by_fd);
+    free(wire->condemned);
     free(wire->lost);
     *wire = (struct wire){.side = wire->side};
 }
 
 /* ---- who is lost ----------------------------------------------------------------------------- */
 
-static void lose(struct wire *wire, uint32_t peer, const char *why)
+static void lose(struct wire *wire, uint64_t peer, const char *why)
 {
     for (size_t i = 0; i < wire->n_lost; i++)
         if (wire->lost[i].peer == peer)
@@ -237,99 +221,52 @@ static void lose(struct wire *wire, uint32_t peer, const char *why)
     wire->lost[wire->n_lost++] = (struct wire_lost){.peer = peer, .why = why};
 }
 
-/* Remember which connection a peer's session began on. */
-static void note_fd(struct wire *wire, uint32_t peer, int fd)
-{
-    if (fd < 0 || fd >= FDS_MAX)
-        return;
-    if ((size_t)fd >= wire->n_fds) {
-        size_t n = (size_t)fd + 64;
-        struct wire_peer *peers = realloc(wire->peer_by_fd, n * sizeof(*peers));
-
-        if (!peers)
-            return;
-        memset(peers + wire->n_fds, 0, (n - wire->n_fds) * sizeof(*peers));
-        wire->peer_by_fd = peers;
-        wire->n_fds = n;
-    }
-    wire->peer_by_fd[fd] = (struct wire_peer){.peer = peer, .known = true};
-}
-
 /* A peer that ZAP was never asked about; of those that it refuses the handler tells. */
 static void hear_failure(struct wire *wire)
 {
     int64_t now = clock_now_ns();
 
-    if (wire->keyring && wire->monitor.failed != MESH_HANDSHAKE_REFUSED &&
+    if (wire->keyring && wire->transport.monitor.failed != MESH_HANDSHAKE_REFUSED &&
         (wire->warned_ns == 0 || now - wire->warned_ns >= WARN_NS)) {
         log_warn("a %s broke off its handshake: it does not speak CURVE, or has another broker's "
                  "certificate",
                  wire->side == BROKER_FRONT ? "caller" : "worker");
         wire->warned_ns = now;
     }
-    wire->monitor.failed = MESH_HANDSHAKE_FINE;
-}
-
-static void read_monitor(struct wire *wire)
-{
-    int fd;
-
-    while ((fd = mesh_monitor_next(&wire->monitor)) >= 0) {
-        if ((size_t)fd >= wire->n_fds || !wire->peer_by_fd[fd].known)
-            continue;
-        wire->peer_by_fd[fd].known = false;
-        lose(wire, wire->peer_by_fd[fd].peer, "its connection was closed");
-    }
-    if (wire->monitor.failed)
-        hear_failure(wire);
+    wire->transport.monitor.failed = MESH_HANDSHAKE_FINE;
 }
 
 /* A peer that is let in no longer need not go by itself. */
-static void condemn(struct wire *wire, uint32_t peer)
+static void condemn(struct wire *wire, uint64_t peer)
 {
-    for (size_t fd = 0; fd < wire->n_fds; fd++)
-        if (wire->peer_by_fd[fd].known && wire->peer_by_fd[fd].peer == peer)
-            wire->peer_by_fd[fd].condemned = true;
+    uint64_t *condemned =
+        realloc(wire->condemned, (wire->n_condemned + 1) * sizeof(*wire->condemned));
+
+    if (!condemned) {
+        mesh_transport_cut(&wire->transport, peer);
+        return;
+    }
+    wire->condemned = condemned;
+    wire->condemned[wire->n_condemned++] = peer;
     wire->cut_ns = clock_now_ns() + WIRE_CUT_NS;
 }
 
-/* libzmq offers no way to end one connection of a ROUTER: its descriptor does. */
 static void cut_condemned(struct wire *wire)
 {
     wire->cut_ns = 0;
-    read_monitor(wire); /* who has gone meanwhile, and whose number may be another's */
-    for (size_t fd = 0; fd < wire->n_fds; fd++)
-        if (wire->peer_by_fd[fd].known && wire->peer_by_fd[fd].condemned)
-            shutdown((int)fd, SHUT_RDWR);
+    while (wire->n_condemned > 0)
+        mesh_transport_cut(&wire->transport, wire->condemned[--wire->n_condemned]);
 }
 
 void wire_watch(struct wire *wire, int64_t now_ns)
 {
     if (wire->cut_ns != 0 && now_ns >= wire->cut_ns)
         cut_condemned(wire);
-    if (now_ns - wire->watched_ns < WATCH_NS)
-        return;
-    wire->watched_ns = now_ns;
-    read_monitor(wire);
-}
-
-/* ---- sleeping -------------------------------------------------------------------------------- */
-
-void wire_fds(const struct wire *wire, struct pollfd *fds)
-{
-    size_t size = sizeof(fds[0].fd);
-
-    fds[0] = (struct pollfd){.fd = -1, .events = POLLIN};
-    fds[1] = (struct pollfd){.fd = mesh_monitor_fd(&wire->monitor), .events = POLLIN};
-    zmq_getsockopt(wire->socket, ZMQ_FD, &fds[0].fd, &size);
-}
-
-void wire_polled(struct wire *wire, const struct pollfd *fds)
-{
-    if (fds[0].revents)
-        wire->unsure = true;
-    if (fds[1].revents)
-        wire->watched_ns = 0;
+    mesh_transport_watch(&wire->transport, now_ns);
+    if (wire->transport.monitor.failed)
+        hear_failure(wire);
+    for (uint64_t peer; mesh_transport_next_lost(&wire->transport, &peer);)
+        lose(wire, peer, "its connection was closed");
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */
@@ -356,25 +293,21 @@ int wire_recv(struct wire *wire, struct broker_message *message, struct mesh_fra
     bool hello = err == 0 && frame->header.kind == MESH_HELLO;
 
     message->filled = err == 0;
-    if (err == -EAGAIN)
-        wire->unsure = false;
-    if (hello) {
-        read_monitor(wire); /* of whoever had this descriptor before */
-        note_fd(wire, message->message.peer, zmq_msg_get(&message->message.first, ZMQ_SRCFD));
-    }
+    if (hello)
+        mesh_transport_note(&wire->transport, &message->message);
     return err == 0 ? identify(wire, hello, sender) : err;
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-static struct outgoing *outgoing_find(const struct wire *wire, uint32_t peer)
+static struct outgoing *outgoing_find(const struct wire *wire, uint64_t peer)
 {
     struct table_node *node = table_find(&wire->outgoing_by_peer, peer);
 
     return node ? container_of(node, struct outgoing, by_peer) : NULL;
 }
 
-static struct outgoing *outgoing_make(struct wire *wire, uint32_t peer)
+static struct outgoing *outgoing_make(struct wire *wire, uint64_t peer)
 {
     struct outgoing *outgoing = LIST_FIRST(&wire->spare);
 
@@ -414,15 +347,15 @@ static void note_stuck(struct wire *wire, struct outgoing *outgoing)
 
 static void put(struct wire *wire, struct broker_message *action)
 {
-    uint32_t peer = action->message.peer;
+    uint64_t peer = action->message.peer;
     struct outgoing *outgoing = outgoing_find(wire, peer);
     int err = -ENOMEM;
 
     if (!outgoing)
         outgoing = outgoing_make(wire, peer);
     if (outgoing) {
-        err = mesh_outbox_put(&outgoing->outbox, wire->socket, MESH_ROUTER, &action->message,
-                              action->bundles);
+        err =
+            mesh_outbox_put(&outgoing->outbox, &wire->transport, &action->message, action->bundles);
         action->filled = false;
     }
     if (err < 0 && outgoing)
@@ -440,7 +373,7 @@ static void answer(struct wire *wire, struct broker_message *action)
     bool waits = outgoing &&
                  (mesh_outbox_stuck(&outgoing->outbox) || mesh_outbox_gathers(&outgoing->outbox));
 
-    if (!waits && mesh_message_send(wire->socket, MESH_ROUTER, &action->message) == 0)
+    if (!waits && mesh_transport_send(&wire->transport, &action->message) == 0)
         action->filled = false;
 }
 
@@ -448,7 +381,6 @@ void wire_act(struct wire *wire, struct broker_message *action)
 {
     struct outgoing *outgoing;
 
-    wire->unsure = true; /* sending takes notice of what has come: the descriptor falls silent */
     switch (action->action) {
     case BROKER_SEND:
         put(wire, action);
@@ -473,10 +405,9 @@ void wire_flush(struct wire *wire)
     struct outgoing *next;
 
     for (struct outgoing *outgoing = LIST_FIRST(&wire->gathering); outgoing; outgoing = next) {
-        int err = mesh_outbox_flush(&outgoing->outbox, wire->socket, MESH_ROUTER);
+        int err = mesh_outbox_flush(&outgoing->outbox, &wire->transport);
 
         next = LIST_NEXT(outgoing, link);
-        wire->unsure = true;
         if (err < 0)
             give_up(wire, outgoing, err);
         else if (mesh_outbox_stuck(&outgoing->outbox))
@@ -491,12 +422,11 @@ bool wire_retry(struct wire *wire)
     struct outgoing *next;
 
     for (struct outgoing *outgoing = LIST_FIRST(&wire->stuck); outgoing; outgoing = next) {
-        int err = mesh_outbox_flush(&outgoing->outbox, wire->socket, MESH_ROUTER);
+        int err = mesh_outbox_flush(&outgoing->outbox, &wire->transport);
 
         if (err == 0)
-            err = mesh_outbox_retry(&outgoing->outbox, wire->socket, MESH_ROUTER);
+            err = mesh_outbox_retry(&outgoing->outbox, &wire->transport);
         next = LIST_NEXT(outgoing, link);
-        wire->unsure = true;
         if (err == 0)
             outgoing_free(wire, outgoing);
         else if (err != -EAGAIN)

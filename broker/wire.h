@@ -10,8 +10,6 @@
 #include "broker/core.h"
 #include "broker/table.h"
 #include "mesh/inbox.h"
-#include "mesh/monitor.h"
-#include "mesh/security.h"
 
 #include <poll.h>
 #include <sys/queue.h>
@@ -19,7 +17,7 @@
 #define WIRE_CUT_NS 500000000 /* for the last word to leave before a connection is cut */
 
 struct wire_lost {
-    uint32_t peer;
+    uint64_t peer;
     const char *why;
 };
 
@@ -29,18 +27,14 @@ LIST_HEAD(outgoing_list, outgoing);
 struct wire {
     enum broker_side side;
     struct broker_core *core; /* borrowed: whose nodes the messages are */
-    void *socket;
-    struct mesh_monitor monitor;
+    struct mesh_transport transport;
     struct mesh_keyring *keyring; /* borrowed: who may connect; NULL: no CURVE */
-    struct mesh_zap *zap;
-    bool unsure;        /* there may be messages: libzmq's descriptor need not tell of them */
-    int64_t watched_ns; /* when the monitor was last read; 0: it has something */
-    char **endpoints;   /* (n_endpoints) as bound */
+    char **endpoints;             /* (n_endpoints) as bound */
     size_t n_endpoints;
-    struct wire_peer *peer_by_fd; /* (n_fds) */
-    size_t n_fds;
-    int64_t warned_ns; /* of a broken handshake; 0: never */
-    int64_t cut_ns;    /* when peers that are let in no longer are cut off; 0: none is to be */
+    int64_t warned_ns;   /* of a broken handshake; 0: never */
+    uint64_t *condemned; /* (n_condemned) peers that are let in no longer, */
+    size_t n_condemned;
+    int64_t cut_ns; /* and when they are cut off; 0: none is to be */
     struct mesh_inbox inbox;
     struct table outgoing_by_peer;
     struct outgoing_list gathering; /* peers for whom something was put since the last flush */
@@ -62,11 +56,6 @@ int wire_open(struct wire *wire, enum broker_side side, void *context, const cha
               size_t max_message_bytes, const struct mesh_security *security);
 void wire_close(struct wire *wire, int linger_ms);
 
-/** What to sleep on, for reading: the socket and its monitor. Only while `unsure` is false. */
-#define WIRE_FDS 2
-void wire_fds(const struct wire *wire, struct pollfd *fds);
-void wire_polled(struct wire *wire, const struct pollfd *fds);
-
 /** Who sent a message. */
 struct wire_sender {
     uint16_t number; /* 0: no keys are asked for */
@@ -86,7 +75,7 @@ void wire_flush(struct wire *wire);
 /** Try again with what peers did not take. @return whether something still waits */
 bool wire_retry(struct wire *wire);
 
-/** Read the socket's monitor, now and then: peers whose connection has ended go to `lost`. */
+/** See who has gone, after all that they had sent was received: they go to `lost`. */
 void wire_watch(struct wire *wire, int64_t now_ns);
 
 #endif

@@ -117,27 +117,29 @@ static struct timespec time_left(int64_t at_ns)
                              .tv_nsec = left % (1000 * NS_PER_MS)};
 }
 
-static void sleep_until(struct mesh_channel *channel, int64_t at_ns)
+/* Wait for what the links' descriptors say, or for post. */
+static void wait_for_news(struct mesh_channel *channel, int64_t at_ns)
 {
     struct pollfd fds[MESH_ENDPOINTS_MAX * MESH_LINK_FDS + 1] = {
         {.fd = channel->mailbox.fd, .events = POLLIN}};
-    struct timespec timeout;
+    struct timespec timeout = time_left(at_ns);
     int n = 1;
 
     for (size_t i = 0; i < channel->n_sessions; i++)
         n += mesh_link_fds(&channel->sessions[i].link, fds + n);
+    ppoll(fds, (nfds_t)n, at_ns == MESH_NEVER ? NULL : &timeout, NULL);
+    n = 1;
+    for (size_t i = 0; i < channel->n_sessions; i++)
+        n += mesh_link_polled(&channel->sessions[i].link, fds + n);
+}
+
+static void sleep_until(struct mesh_channel *channel, int64_t at_ns)
+{
     if (!mesh_mailbox_may_sleep(&channel->mailbox))
         return;
-    if (!is_pending(channel)) {
-        timeout = time_left(at_ns);
-        ppoll(fds, (nfds_t)n, at_ns == MESH_NEVER ? NULL : &timeout, NULL);
-    }
+    if (!is_pending(channel))
+        wait_for_news(channel, at_ns);
     mesh_mailbox_awake(&channel->mailbox);
-    n = 1;
-    for (size_t i = 0; i < channel->n_sessions; i++) {
-        mesh_link_polled(&channel->sessions[i].link, fds + n);
-        n += channel->sessions[i].link.socket ? MESH_LINK_FDS : 0;
-    }
 }
 
 /* ---- the role -------------------------------------------------------------------------------- */

@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <string.h>
 
-void mesh_inbox_init(struct mesh_inbox *inbox, void *socket, enum mesh_socket_kind kind)
+void mesh_inbox_init(struct mesh_inbox *inbox, struct mesh_transport *transport)
 {
-    *inbox = (struct mesh_inbox){.socket = socket, .kind = kind};
+    *inbox = (struct mesh_inbox){.transport = transport};
 }
 
 void mesh_inbox_ask(struct mesh_inbox *inbox)
@@ -76,7 +76,7 @@ int mesh_inbox_recv(struct mesh_inbox *inbox, struct mesh_message *out, struct m
     int err = 0;
 
     if (!inbox->opened) {
-        err = mesh_message_recv_any(inbox->socket, inbox->kind, out);
+        err = mesh_transport_recv(inbox->transport, out);
         if (err < 0)
             return err;
         if (inbox->asks) /* the messages of a bundle no longer know */

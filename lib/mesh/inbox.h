@@ -1,19 +1,18 @@
 /*
- * inbox.h - what comes out of a socket, message by message: bundles are taken apart here
+ * inbox.h - what comes out of a transport, message by message: bundles are taken apart here
  *
- * Belongs to the socket's owner. The messages of a bundle are given one at a time, before anything that
+ * Belongs to the transport's owner. The messages of a bundle are given one at a time, before anything that
  * came after it.
  */
 #ifndef MESH_INBOX_H
 #define MESH_INBOX_H
 
-#include "mesh/message.h"
+#include "mesh/transport.h"
 
 struct mesh_inbox {
-    void *socket; /* borrowed */
-    enum mesh_socket_kind kind;
-    bool opened; /* there is a bundle, not yet read to its end */
-    uint32_t peer;
+    struct mesh_transport *transport; /* borrowed */
+    bool opened;                      /* there is a bundle, not yet read to its end */
+    uint64_t peer;
     zmq_msg_t bundle;
     size_t at;
     bool asks;       /* there is CURVE: who has sent what was received last is wanted, */
@@ -21,7 +20,7 @@ struct mesh_inbox {
     uint16_t sender; /* and the number of its key; 0: of this process */
 };
 
-void mesh_inbox_init(struct mesh_inbox *inbox, void *socket, enum mesh_socket_kind kind);
+void mesh_inbox_init(struct mesh_inbox *inbox, struct mesh_transport *transport);
 /** Fill `let_in` and `sender` from now on. */
 void mesh_inbox_ask(struct mesh_inbox *inbox);
 /** Drop what is left of a bundle. */

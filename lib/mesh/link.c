@@ -16,7 +16,6 @@
 #define BACKOFF_MAX_MS 1000
 #define COMPLAIN_MS 3000 /* a peer that stays away so long is worth a line */
 #define PARTING_MS 200   /* for an ERROR or a BYE to leave */
-#define LISTEN_MS 20     /* between looks at the monitor of a busy link */
 #define BATCH 256        /* messages received in one step */
 
 typedef Dragoman__Mesh__V1__Hello hello_message;
@@ -41,9 +40,13 @@ void mesh_link_init(struct mesh_link *link, const struct mesh_link_options *opti
         .max_message_bytes = options->max_message_bytes,
         .backoff_ms = BACKOFF_MIN_MS,
         .load = -1,
-        .fd = -1,
-        .monitor_fd = -1,
     };
+    mesh_transport_init(&link->transport, &(struct mesh_transport_options){
+                                              .context = options->context,
+                                              .kind = MESH_DEALER,
+                                              .max_message_bytes = options->max_message_bytes,
+                                              .security = options->security,
+                                          });
     mesh_outbox_init(&link->outbox);
 }
 
@@ -52,13 +55,7 @@ static void close_socket(struct mesh_link *link, int linger_ms)
     mesh_outbox_fini(&link->outbox);
     mesh_inbox_fini(&link->inbox);
     link->bundles = false;
-    if (!link->socket)
-        return;
-    mesh_monitor_close(&link->monitor);
-    zmq_setsockopt(link->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
-    zmq_close(link->socket);
-    link->socket = NULL;
-    link->fd = link->monitor_fd = -1;
+    mesh_transport_close(&link->transport, linger_ms);
 }
 
 /* Doubling, a fifth more or less, so that many peers do not come back at once. */
@@ -72,29 +69,22 @@ static int64_t backoff_ns(struct mesh_link *link)
 
 static void open_socket(struct mesh_link *link)
 {
-    size_t size = sizeof(link->fd);
     const char *endpoint = link->options.endpoint;
+    int err;
 
     link->retry_at = link->now_ns + backoff_ns(link);
     link->last_seen_call = UINT64_MAX;
-    link->socket =
-        mesh_socket_open(link->options.context, MESH_DEALER, link->options.max_message_bytes);
-    if (!link->socket) {
-        log_warn("cannot open a socket for '%s': %s", endpoint, zmq_strerror(errno));
+    err = mesh_transport_connect(&link->transport, endpoint);
+    if (err == 0) {
+        mesh_inbox_init(&link->inbox, &link->transport);
+        link->state = LINK_CONNECTING;
+        link->retry_at = link->now_ns + GREETING_MS * NS_PER_MS;
         return;
     }
-    mesh_inbox_init(&link->inbox, link->socket, MESH_DEALER);
-    mesh_socket_prepare(link->socket, endpoint);
-    if (mesh_security_connect(link->options.security, link->socket) < 0 ||
-        mesh_monitor_open(link->options.context, link->socket, &link->monitor) < 0 ||
-        zmq_connect(link->socket, endpoint) < 0) {
-        log_warn("cannot connect to '%s': %s", endpoint, zmq_strerror(errno));
-        close_socket(link, 0);
-        return;
-    }
-    zmq_getsockopt(link->socket, ZMQ_FD, &link->fd, &size);
-    link->monitor_fd = mesh_monitor_fd(&link->monitor);
-    link->state = LINK_CONNECTING;
+    if (err != -ENOENT && err != -ECONNREFUSED &&
+        err != -EAGAIN) /* of the others complain() tells */
+        log_warn("cannot connect to '%s': %s", endpoint, zmq_strerror(-err));
+    close_socket(link, 0);
 }
 
 /* Until the connection stands the socket refuses it. */
@@ -115,7 +105,7 @@ static void say_hello(struct mesh_link *link)
     hello.features = MESH_FEATURES;
     if (mesh_message_build(&header, NULL, &hello.base, false, &message) < 0)
         return;
-    if (mesh_message_send(link->socket, MESH_DEALER, &message) < 0) {
+    if (mesh_transport_send(&link->transport, &message) < 0) {
         mesh_message_close(&message);
         return;
     }
@@ -149,7 +139,8 @@ static void lose(struct mesh_link *link, const char *why)
         return;
     mesh_link_flush(link);
     report_unsent(link);
-    close_socket(link, PARTING_MS);
+    close_socket(link,
+                 link->transport.ipc ? 0 : PARTING_MS); /* libzmq lingers on a thread of its own */
     if (stood) /* one that says GOAWAY or ERROR each time is not asked each time at once */
         link->backoff_ms = BACKOFF_MIN_MS;
     link->state = LINK_IDLE;
@@ -290,13 +281,12 @@ static void receive(struct mesh_link *link)
     struct mesh_message message;
     struct mesh_frame frame;
 
-    for (int i = 0; i < BATCH && link->socket && !link->broken[0]; i++) {
+    for (int i = 0; i < BATCH && mesh_transport_is_open(&link->transport) && !link->broken[0];
+         i++) {
         int err = mesh_inbox_recv(&link->inbox, &message, &frame);
 
         if (err == -EBADMSG || err == -EPROTONOSUPPORT)
             mesh_link_reject(link, STATUS_INVALID_ARGUMENT, "malformed frame");
-        if (err == -EAGAIN)
-            link->sent_since = false;
         if (err < 0)
             return;
         link->heard = true;
@@ -353,7 +343,7 @@ static const char *what_failed(const struct mesh_link *link)
 {
     bool curve = link->options.security != NULL;
 
-    switch (link->monitor.failed) {
+    switch (link->transport.monitor.failed) {
     case MESH_HANDSHAKE_REFUSED:
         return "the peer refuses this key: its certificate must be added there";
     case MESH_HANDSHAKE_MISMATCH:
@@ -371,10 +361,10 @@ static const char *what_failed(const struct mesh_link *link)
  * the peer's death, which is no verdict. */
 static void hear_failure(struct mesh_link *link)
 {
-    bool verdict = link->monitor.failed != MESH_HANDSHAKE_BROKEN;
+    bool verdict = link->transport.monitor.failed != MESH_HANDSHAKE_BROKEN;
     const char *trouble = what_failed(link);
 
-    link->monitor.failed = MESH_HANDSHAKE_FINE;
+    link->transport.monitor.failed = MESH_HANDSHAKE_FINE;
     if (link->state != LINK_CONNECTING)
         return;
     link->trouble = trouble;
@@ -395,83 +385,84 @@ static void lose_broken(struct mesh_link *link)
     lose(link, why);
 }
 
-bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
+/* Whether the connection has ended: after what came before, which still counts. */
+static bool is_cut(struct mesh_link *link)
 {
     bool cut = false;
 
+    for (uint64_t peer; mesh_transport_next_lost(&link->transport, &peer);)
+        cut = true;
+    return cut;
+}
+
+/* Also one that fell before HELLO: libzmq would try again each 50 ms. */
+static void look_for_end(struct mesh_link *link)
+{
+    if (is_cut(link))
+        lose(link, "the connection was closed");
+    if (link->broken[0])
+        lose_broken(link);
+    if (link->state == LINK_GREETING && link->now_ns >= link->retry_at)
+        lose(link, "no WELCOME in time");
+    if (link->state == LINK_CONNECTING && link->transport.ipc && link->now_ns >= link->retry_at)
+        lose(link, "no greeting in time"); /* libzmq itself sees to that, and tries again */
+}
+
+bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
+{
     link->now_ns = now_ns;
     link->heard = false;
     if (link->state != LINK_UP)
         complain(link);
     if (link->state == LINK_IDLE && now_ns >= link->retry_at)
         open_socket(link);
-    if (now_ns >= link->listen_at) { /* a system call each time */
-        link->listen_at = now_ns + LISTEN_MS * NS_PER_MS;
-        while (mesh_monitor_next(&link->monitor) >= 0)
-            cut = true;
-        if (link->monitor.failed)
-            hear_failure(link);
-    }
+    mesh_transport_watch(&link->transport, now_ns);
+    if (link->transport.monitor.failed)
+        hear_failure(link);
     if (link->state == LINK_CONNECTING)
         say_hello(link);
     mesh_link_flush(link);
-    if (link->socket)
-        receive(link); /* what came before the cut still counts */
-    if (cut &&
-        link->socket) /* also one that fell before HELLO: libzmq would try again each 50 ms */
-        lose(link, "the connection was closed");
-    if (link->broken[0])
-        lose_broken(link);
-    if (link->state == LINK_GREETING && now_ns >= link->retry_at)
-        lose(link, "no WELCOME in time");
+    receive(link);
+    look_for_end(link);
     if (link->state == LINK_UP)
         beat(link);
-    if (link->state == LINK_UP && mesh_outbox_stuck(&link->outbox)) {
-        link->sent_since = true;
-        mesh_outbox_retry(&link->outbox, link->socket, MESH_DEALER);
-    }
+    if (link->state == LINK_UP && mesh_outbox_stuck(&link->outbox))
+        mesh_outbox_retry(&link->outbox, &link->transport);
     mesh_link_flush(link);
     return link->heard;
 }
 
 int mesh_link_fds(const struct mesh_link *link, struct pollfd *fds)
 {
-    if (!link->socket)
-        return 0;
-    fds[0] = (struct pollfd){.fd = link->fd, .events = POLLIN};
-    fds[1] = (struct pollfd){.fd = link->monitor_fd, .events = POLLIN};
-    return 2;
+    return mesh_transport_fds(&link->transport, fds);
 }
 
-void mesh_link_polled(struct mesh_link *link, const struct pollfd *fds)
+int mesh_link_polled(struct mesh_link *link, const struct pollfd *fds)
 {
-    if (link->socket && fds[1].revents)
-        link->listen_at = 0;
+    return mesh_transport_polled(&link->transport, fds);
 }
 
 bool mesh_link_pending(struct mesh_link *link)
 {
-    int events = 0;
-    size_t size = sizeof(events);
+    bool stuck;
+    short events;
 
     mesh_link_flush(link);
+    stuck = mesh_outbox_stuck(&link->outbox);
     if (link->broken[0] || link->inbox.opened)
         return true;
-    if (link->state == LINK_UP && !link->sent_since && !mesh_outbox_stuck(&link->outbox))
-        return false; /* libzmq has said that there is nothing, and its descriptor will tell */
-    if (!link->socket || zmq_getsockopt(link->socket, ZMQ_EVENTS, &events, &size) < 0)
-        return false;
-    if ((events & ZMQ_POLLOUT) &&
-        (link->state == LINK_CONNECTING || mesh_outbox_stuck(&link->outbox)))
-        return true;
-    return (events & ZMQ_POLLIN) != 0;
+    if (link->state == LINK_UP && !mesh_transport_is_uncertain(&link->transport) && !stuck)
+        return false; /* its descriptors will tell */
+    events = mesh_transport_events(&link->transport);
+    return (events & POLLIN) != 0 ||
+           ((events & POLLOUT) != 0 && (link->state == LINK_CONNECTING || stuck));
 }
 
 int64_t mesh_link_next_ns(const struct mesh_link *link)
 {
     if (link->state == LINK_UP)
         return mesh_heartbeat_next_ns(&link->beat);
-    if (link->state == LINK_CONNECTING)
+    if (link->state == LINK_CONNECTING && !link->transport.ipc)
         return link->complained ? MESH_NEVER : link->now_ns + COMPLAIN_MS * NS_PER_MS;
     return link->retry_at;
 }
@@ -490,16 +481,13 @@ int mesh_link_send(struct mesh_link *link, struct mesh_message *message)
         mesh_message_close(message);
         return -ENOTCONN;
     }
-    link->sent_since = true;
     link->beat.sent_at = link->now_ns;
-    return sent(link,
-                mesh_outbox_put(&link->outbox, link->socket, MESH_DEALER, message, link->bundles));
+    return sent(link, mesh_outbox_put(&link->outbox, &link->transport, message, link->bundles));
 }
 
 void mesh_link_flush(struct mesh_link *link)
 {
     if (!mesh_outbox_gathers(&link->outbox))
         return;
-    link->sent_since = true;
-    sent(link, mesh_outbox_flush(&link->outbox, link->socket, MESH_DEALER));
+    sent(link, mesh_outbox_flush(&link->outbox, &link->transport));
 }

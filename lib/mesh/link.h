@@ -10,13 +10,12 @@
 #include "base/status.h"
 #include "mesh/heartbeat.h"
 #include "mesh/inbox.h"
-#include "mesh/monitor.h"
 #include "mesh/outbox.h"
 #include "mesh/security.h"
 
 #include <poll.h>
 
-#define MESH_LINK_FDS 2
+#define MESH_LINK_FDS MESH_TRANSPORT_FDS
 
 struct mesh_link;
 
@@ -53,16 +52,14 @@ struct mesh_link {
     const struct mesh_link_handler *handler;
     void *arg;
     enum mesh_link_state state;
-    void *socket;
-    int fd, monitor_fd;
-    struct mesh_monitor monitor;
+    struct mesh_transport transport;
     struct mesh_heartbeat beat;
     struct mesh_inbox inbox;
     struct mesh_outbox outbox;
-    bool bundles;             /* the peer takes them */
-    size_t max_message_bytes; /* the smaller of both sides' */
-    int64_t now_ns;           /* of this step */
-    int64_t retry_at, up_at, down_at;
+    bool bundles;                     /* the peer takes them */
+    size_t max_message_bytes;         /* the smaller of both sides' */
+    int64_t now_ns;                   /* of this step */
+    int64_t retry_at, up_at, down_at; /* retry_at: also when a greeting takes too long */
     uint64_t
         last_seen_call; /* in `down`: calls above it the peer has never seen; UINT64_MAX: it did not say */
     uint32_t backoff_ms;
@@ -73,10 +70,8 @@ struct mesh_link {
     const char *_Atomic trouble;
     bool turned_away; /* and that will not change by itself */
     bool complained;
-    bool sent_since;   /* the last look for messages: libzmq may have seen a new one meanwhile */
-    int64_t listen_at; /* when to ask the monitor even if its descriptor was not polled */
-    uint64_t token;    /* of the last PING */
-    float load;        /* the owner's, to be said with PING; negative: nothing */
+    uint64_t token; /* of the last PING */
+    float load;     /* the owner's, to be said with PING; negative: nothing */
 };
 
 /** Strings and context are borrowed. The first step connects. */
@@ -89,8 +84,8 @@ void mesh_link_fini(struct mesh_link *link, int linger_ms);
 bool mesh_link_step(struct mesh_link *link, int64_t now_ns);
 /** File descriptors to sleep on. @return how many, at most MESH_LINK_FDS */
 int mesh_link_fds(const struct mesh_link *link, struct pollfd *fds);
-/** What poll() said of them. */
-void mesh_link_polled(struct mesh_link *link, const struct pollfd *fds);
+/** What poll() said of them. @return how many they are */
+int mesh_link_polled(struct mesh_link *link, const struct pollfd *fds);
 /** Whether there is something to do already: ask after the last send, before sleeping. */
 bool mesh_link_pending(struct mesh_link *link);
 int64_t mesh_link_next_ns(const struct mesh_link *link);

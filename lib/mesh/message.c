@@ -245,20 +245,22 @@ static void drop_rest(void *socket)
     }
 }
 
-static int recv_routing_id(void *socket, uint32_t *peer)
+static int recv_routing_id(void *socket, uint64_t *peer)
 {
     zmq_msg_t part;
+    uint32_t id = 0;
     int err = recv_part(socket, &part);
 
     if (err < 0)
         return err;
     if (zmq_msg_size(&part) == ROUTING_ID_BYTES && zmq_msg_more(&part))
-        memcpy(peer, (const uint8_t *)zmq_msg_data(&part) + 1, sizeof(*peer));
+        memcpy(&id, (const uint8_t *)zmq_msg_data(&part) + 1, sizeof(id));
     else
         err = -EBADMSG;
     if (err < 0 && zmq_msg_more(&part))
         drop_rest(socket);
     zmq_msg_close(&part);
+    *peer = id;
     return err;
 }
 
@@ -321,8 +323,9 @@ static int send_part(void *socket, zmq_msg_t *part, int flags)
     return rc < 0 ? -errno : 0;
 }
 
-static int send_routing_id(void *socket, uint32_t peer)
+static int send_routing_id(void *socket, uint64_t peer)
 {
+    uint32_t id = (uint32_t)peer;
     zmq_msg_t part;
     uint8_t *data;
     int err;
@@ -330,7 +333,7 @@ static int send_routing_id(void *socket, uint32_t peer)
     zmq_msg_init_size(&part, ROUTING_ID_BYTES); /* small enough to need no memory */
     data = zmq_msg_data(&part);
     data[0] = 0;
-    memcpy(data + 1, &peer, sizeof(peer));
+    memcpy(data + 1, &id, sizeof(id));
     err = send_part(socket, &part, ZMQ_SNDMORE);
     if (err < 0)
         zmq_msg_close(&part);

@@ -18,7 +18,7 @@ enum mesh_socket_kind { MESH_DEALER, MESH_ROUTER };
 
 struct mesh_message {
     struct mesh_message *next; /* for whoever queues it */
-    uint32_t peer;             /* the routing id at a ROUTER, where it came from or goes to */
+    uint64_t peer;             /* at a ROUTER: the routing id, where it came from or goes to */
     bool has_body;             /* whether `body` is a frame of its own */
     zmq_msg_t first;
     zmq_msg_t body;

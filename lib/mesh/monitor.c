@@ -24,8 +24,7 @@
 #define TELL_NS INT64_C(10000000000)
 #define EVENT_BYTES 6 /* a 16-bit number and a 32-bit value */
 
-/* What may be open besides connections: logs, keys, sockets of calls to other places. */
-static int most_fd(void)
+int mesh_descriptors_most(void)
 {
     struct rlimit limit;
 
@@ -43,7 +42,7 @@ int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor)
 
     snprintf(address, sizeof(address), "inproc://mesh.monitor.%u", atomic_fetch_add(&serial, 1));
     *monitor = (struct mesh_monitor){0};
-    monitor->most_fd = most_fd();
+    monitor->most_fd = mesh_descriptors_most();
     monitor->events = zmq_socket(context, ZMQ_PAIR);
     if (!monitor->events)
         return -errno;

@@ -27,6 +27,9 @@ struct mesh_monitor {
     int64_t told_ns; /* when that was logged last */
 };
 
+/** The greatest descriptor that connections may have: the last few are for logs, keys, calls to other places. */
+int mesh_descriptors_most(void);
+
 /** Watch a socket, from the thread that owns it. @return 0; -errno */
 int mesh_monitor_open(void *context, void *socket, struct mesh_monitor *monitor);
 /** Before the socket is closed. */

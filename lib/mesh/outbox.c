@@ -47,12 +47,12 @@ static int keep(struct mesh_outbox *outbox, struct mesh_message *message)
     return 0;
 }
 
-int mesh_outbox_retry(struct mesh_outbox *outbox, void *socket, enum mesh_socket_kind kind)
+int mesh_outbox_retry(struct mesh_outbox *outbox, struct mesh_transport *transport)
 {
     while (outbox->first) {
         struct mesh_message *message = outbox->first;
         size_t bytes = mesh_message_bytes(message);
-        int err = mesh_message_send(socket, kind, message);
+        int err = mesh_transport_send(transport, message);
 
         if (err < 0)
             return err;
@@ -93,10 +93,10 @@ void mesh_outbox_each_stuck(const struct mesh_outbox *outbox,
 }
 
 /* Now, or after what waits. Takes the message. */
-static int send_or_keep(struct mesh_outbox *outbox, void *socket, enum mesh_socket_kind kind,
+static int send_or_keep(struct mesh_outbox *outbox, struct mesh_transport *transport,
                         struct mesh_message *message)
 {
-    int err = outbox->first ? -EAGAIN : mesh_message_send(socket, kind, message);
+    int err = outbox->first ? -EAGAIN : mesh_transport_send(transport, message);
 
     if (err == -EAGAIN)
         return keep(outbox, message);
@@ -114,7 +114,7 @@ static void free_bytes(void *bytes, void *unused)
 }
 
 /* The bundle as a message; its memory goes to libzmq. */
-static int seal(struct mesh_bundle *bundle, uint32_t peer, struct mesh_message *out)
+static int seal(struct mesh_bundle *bundle, uint64_t peer, struct mesh_message *out)
 {
     struct mesh_bundle full = *bundle;
 
@@ -126,19 +126,19 @@ static int seal(struct mesh_bundle *bundle, uint32_t peer, struct mesh_message *
     return -ENOMEM;
 }
 
-int mesh_outbox_flush(struct mesh_outbox *outbox, void *socket, enum mesh_socket_kind kind)
+int mesh_outbox_flush(struct mesh_outbox *outbox, struct mesh_transport *transport)
 {
     struct mesh_message message;
     int err;
 
     if (outbox->has_lone) {
         outbox->has_lone = false;
-        return send_or_keep(outbox, socket, kind, &outbox->lone);
+        return send_or_keep(outbox, transport, &outbox->lone);
     }
     if (outbox->bundle.count == 0)
         return 0;
     err = seal(&outbox->bundle, outbox->lone.peer, &message);
-    return err < 0 ? err : send_or_keep(outbox, socket, kind, &message);
+    return err < 0 ? err : send_or_keep(outbox, transport, &message);
 }
 
 /* Copy it behind the others. */
@@ -181,7 +181,7 @@ static bool fits(const struct mesh_outbox *outbox, const struct mesh_message *me
     return size + MESH_BUNDLE_PREFIX_BYTES + zmq_msg_size(&message->first) <= MESH_BUNDLE_MAX;
 }
 
-int mesh_outbox_put(struct mesh_outbox *outbox, void *socket, enum mesh_socket_kind kind,
+int mesh_outbox_put(struct mesh_outbox *outbox, struct mesh_transport *transport,
                     struct mesh_message *message, bool bundles)
 {
     bool small =
@@ -189,10 +189,10 @@ int mesh_outbox_put(struct mesh_outbox *outbox, void *socket, enum mesh_socket_k
     int err = 0;
 
     if (mesh_outbox_gathers(outbox) && (!small || !fits(outbox, message)))
-        err = mesh_outbox_flush(outbox, socket, kind);
+        err = mesh_outbox_flush(outbox, transport);
     if (err < 0) {
         mesh_message_close(message);
         return err;
     }
-    return small ? gather(outbox, message) : send_or_keep(outbox, socket, kind, message);
+    return small ? gather(outbox, message) : send_or_keep(outbox, transport, message);
 }

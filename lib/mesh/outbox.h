@@ -1,14 +1,14 @@
 /*
  * outbox.h - what goes to one peer: small messages gather into bundles, what it does not take waits
  *
- * Belongs to the socket's owner, who puts whatever a pass of its loop has to say and flushes before it
+ * Belongs to the transport's owner, who puts whatever a pass of its loop has to say and flushes before it
  * waits. Order is kept. What waits is bounded.
  */
 #ifndef MESH_OUTBOX_H
 #define MESH_OUTBOX_H
 
 #include "mesh/bundle.h"
-#include "mesh/message.h"
+#include "mesh/transport.h"
 
 #define MESH_OUTBOX_MESSAGES 4096 /* that wait; a bundle counts as one */
 #define MESH_OUTBOX_BYTES ((size_t)64 << 20)
@@ -19,7 +19,7 @@ struct mesh_outbox {
     struct mesh_message lone;
     struct mesh_bundle bundle;
 
-    /* Not taken by the socket. */
+    /* Not taken by the transport. */
     struct mesh_message *first, **last;
     size_t count, bytes;
 };
@@ -34,13 +34,13 @@ void mesh_outbox_fini(struct mesh_outbox *outbox);
  * @param bundles  whether it may wait for the flush, to go in a bundle; else it goes at once
  * @return 0; -ENOBUFS: too much waits already; -ENOMEM; -EHOSTUNREACH, ...: what failed in the socket
  */
-int mesh_outbox_put(struct mesh_outbox *outbox, void *socket, enum mesh_socket_kind kind,
+int mesh_outbox_put(struct mesh_outbox *outbox, struct mesh_transport *transport,
                     struct mesh_message *message, bool bundles);
 
 /** Send what was gathered, or let it wait. @return as mesh_outbox_put() */
-int mesh_outbox_flush(struct mesh_outbox *outbox, void *socket, enum mesh_socket_kind kind);
+int mesh_outbox_flush(struct mesh_outbox *outbox, struct mesh_transport *transport);
 /** Try again with what waits. @return 0: nothing does; -EAGAIN; what failed in the socket */
-int mesh_outbox_retry(struct mesh_outbox *outbox, void *socket, enum mesh_socket_kind kind);
+int mesh_outbox_retry(struct mesh_outbox *outbox, struct mesh_transport *transport);
 
 /** Look at each message that the socket did not take, also those in bundles. */
 void mesh_outbox_each_stuck(const struct mesh_outbox *outbox,

@@ -11,10 +11,10 @@
 
 #define NS_PER_MS INT64_C(1000000)
 #define BUCKETS 1024
+#define BUCKET_SHIFT 54 /* of 64 bits, to leave that many */
 #define PEERS_MAX 8192
 #define BATCH 256
-#define LISTEN_MS 20 /* between looks at the monitor of a busy socket */
-#define RETRY_MS 2   /* a ROUTER does not say when a peer takes messages again */
+#define RETRY_MS 2 /* a ROUTER does not say when a peer takes messages again */
 
 typedef Dragoman__Mesh__V1__Hello hello_message;
 typedef Dragoman__Mesh__V1__Welcome welcome_message;
@@ -23,10 +23,7 @@ struct mesh_peers {
     struct mesh_peers_options options;
     const struct mesh_peers_handler *handler;
     void *arg;
-    void *socket;
-    int fd;
-    struct mesh_monitor monitor;
-    struct mesh_zap *zap;
+    struct mesh_transport transport;
     struct mesh_keyring *keyring; /* NULL: no CURVE */
     uint64_t keyring_version;
     char endpoint[256];
@@ -35,8 +32,6 @@ struct mesh_peers {
     size_t n_peers, n_stuck;   /* stuck: their sockets do not take all */
     struct mesh_peer *gathers; /* peers for whom something waits for the next flush */
     bool any_broken, going;
-    bool sent_since;   /* as of a link */
-    int64_t listen_at; /* likewise */
     uint32_t heartbeat_ms;
     struct metric *rejected;
     struct mesh_peer *buckets[BUCKETS];
@@ -44,9 +39,9 @@ struct mesh_peers {
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-static struct mesh_peer **place_of(struct mesh_peers *peers, uint32_t id)
+static struct mesh_peer **place_of(struct mesh_peers *peers, uint64_t id)
 {
-    struct mesh_peer **at = &peers->buckets[(id * 2654435761u) >> 22];
+    struct mesh_peer **at = &peers->buckets[(id * UINT64_C(0x9e3779b97f4a7c15)) >> BUCKET_SHIFT];
 
     while (*at && (*at)->id != id)
         at = &(*at)->next;
@@ -99,8 +94,7 @@ static void flush_one(struct mesh_peers *peers, struct mesh_peer *peer)
 
     if (!mesh_outbox_gathers(&peer->outbox))
         return;
-    peers->sent_since = true;
-    sent(peers, peer, was_stuck, mesh_outbox_flush(&peer->outbox, peers->socket, MESH_ROUTER));
+    sent(peers, peer, was_stuck, mesh_outbox_flush(&peer->outbox, &peers->transport));
 }
 
 void mesh_peers_flush(struct mesh_peers *peers)
@@ -120,12 +114,11 @@ int mesh_peers_send(struct mesh_peers *peers, struct mesh_peer *peer, struct mes
     int err;
 
     message->peer = peer->id;
-    peers->sent_since = true;
     if (peer->broken[0]) {
         mesh_message_close(message);
         return -ENOTCONN;
     }
-    err = mesh_outbox_put(&peer->outbox, peers->socket, MESH_ROUTER, message, peer->bundles);
+    err = mesh_outbox_put(&peer->outbox, &peers->transport, message, peer->bundles);
     enlist(peers, peer);
     return sent(peers, peer, was_stuck, err);
 }
@@ -156,7 +149,7 @@ static void each(struct mesh_peers *peers, void (*visit)(struct mesh_peers *, st
 }
 
 /* To one that may have no session. */
-static void send_error(struct mesh_peers *peers, uint32_t id, enum status_code code,
+static void send_error(struct mesh_peers *peers, uint64_t id, enum status_code code,
                        const char *why)
 {
     struct mesh_header header = {.kind = MESH_ERROR, .status = (uint16_t)code};
@@ -168,8 +161,7 @@ static void send_error(struct mesh_peers *peers, uint32_t id, enum status_code c
     if (mesh_message_build(&header, &meta, NULL, false, &message) < 0)
         return;
     message.peer = id;
-    peers->sent_since = true;
-    if (mesh_message_send(peers->socket, MESH_ROUTER, &message) < 0)
+    if (mesh_transport_send(&peers->transport, &message) < 0)
         mesh_message_close(&message);
 }
 
@@ -195,15 +187,11 @@ static void send_bare(struct mesh_peers *peers, struct mesh_peer *peer, uint8_t 
 
 static void hear_disconnects(struct mesh_peers *peers)
 {
-    int fd;
+    for (uint64_t id; mesh_transport_next_lost(&peers->transport, &id);) {
+        struct mesh_peer *peer = *place_of(peers, id);
 
-    while ((fd = mesh_monitor_next(&peers->monitor)) >= 0) {
-        for (size_t i = 0; i < BUCKETS; i++) {
-            for (struct mesh_peer *peer = peers->buckets[i]; peer; peer = peer->next) {
-                if (peer->fd == fd)
-                    break_off(peers, peer, "the connection was closed");
-            }
-        }
+        if (peer)
+            break_off(peers, peer, "the connection was closed");
     }
 }
 
@@ -251,7 +239,7 @@ static bool is_his(const struct mesh_peers *peers, const struct mesh_peer *peer)
            peers->inbox.sender == (peer->identity ? peer->identity->number : 0);
 }
 
-static void begin(struct mesh_peers *peers, uint32_t id, const hello_message *said, int fd,
+static void begin(struct mesh_peers *peers, uint64_t id, const hello_message *said,
                   struct mesh_identity *identity)
 {
     struct mesh_peer **place = place_of(peers, id);
@@ -268,7 +256,6 @@ static void begin(struct mesh_peers *peers, uint32_t id, const hello_message *sa
         return;
     }
     peer->id = id;
-    peer->fd = fd;
     peer->identity = identity;
     peer->max_message_bytes = peers->options.max_message_bytes;
     if (said->max_message_bytes > 0 && said->max_message_bytes < peer->max_message_bytes)
@@ -303,8 +290,8 @@ static void hello(struct mesh_peers *peers, struct mesh_message *message,
     } else if (!identify(peers, &identity)) {
         send_error(peers, message->peer, STATUS_UNAUTHENTICATED, "your certificate was withdrawn");
     } else {
-        hear_disconnects(peers); /* the number of a closed connection may be this one's by now */
-        begin(peers, message->peer, said, zmq_msg_get(&message->first, ZMQ_SRCFD), identity);
+        mesh_transport_note(&peers->transport, message);
+        begin(peers, message->peer, said, identity);
     }
     protobuf_c_message_free_unpacked(body, NULL);
 }
@@ -374,7 +361,6 @@ static bool receive(struct mesh_peers *peers)
             if (peer)
                 break_off(peers, peer, "malformed frame");
         } else {
-            peers->sent_since = peers->sent_since && err != -EAGAIN;
             break;
         }
     }
@@ -408,8 +394,7 @@ static void retry_one(struct mesh_peers *peers, struct mesh_peer *peer)
 
     if (!mesh_outbox_stuck(&peer->outbox) || peer->broken[0])
         return;
-    peers->sent_since = true;
-    err = mesh_outbox_retry(&peer->outbox, peers->socket, MESH_ROUTER);
+    err = mesh_outbox_retry(&peer->outbox, &peers->transport);
     if (err == 0)
         peers->n_stuck--;
     else if (err != -EAGAIN)
@@ -441,11 +426,9 @@ bool mesh_peers_step(struct mesh_peers *peers, int64_t now_ns)
 
     peers->now_ns = now_ns;
     mesh_peers_flush(peers);
+    mesh_transport_watch(&peers->transport, now_ns);
     busy = receive(peers);
-    if (now_ns >= peers->listen_at) { /* a system call each time */
-        peers->listen_at = now_ns + LISTEN_MS * NS_PER_MS;
-        hear_disconnects(peers);
-    }
+    hear_disconnects(peers);
     if (peers->keyring)
         look_at_keyring(peers);
     if (peers->n_stuck > 0)
@@ -464,27 +447,21 @@ bool mesh_peers_step(struct mesh_peers *peers, int64_t now_ns)
 
 void mesh_peers_polled(struct mesh_peers *peers, const struct pollfd *fds)
 {
-    if (fds[1].revents)
-        peers->listen_at = 0;
+    mesh_transport_polled(&peers->transport, fds);
 }
 
 int mesh_peers_fds(const struct mesh_peers *peers, struct pollfd *fds)
 {
-    fds[0] = (struct pollfd){.fd = peers->fd, .events = POLLIN};
-    fds[1] = (struct pollfd){.fd = mesh_monitor_fd(&peers->monitor), .events = POLLIN};
-    return 2;
+    return mesh_transport_fds(&peers->transport, fds);
 }
 
 bool mesh_peers_pending(struct mesh_peers *peers)
 {
-    int events = 0;
-    size_t size = sizeof(events);
-
     mesh_peers_flush(peers);
-    if (peers->any_broken || peers->inbox.opened || !peers->sent_since)
-        return peers->any_broken || peers->inbox.opened;
-    return zmq_getsockopt(peers->socket, ZMQ_EVENTS, &events, &size) == 0 &&
-           (events & ZMQ_POLLIN) != 0;
+    if (peers->any_broken || peers->inbox.opened)
+        return true;
+    return mesh_transport_is_uncertain(&peers->transport) &&
+           (mesh_transport_events(&peers->transport) & POLLIN) != 0;
 }
 
 int64_t mesh_peers_next_ns(const struct mesh_peers *peers)
@@ -524,27 +501,11 @@ static void bye_one(struct mesh_peers *peers, struct mesh_peer *peer)
     drop(peers, peer, "the server stops");
 }
 
-/* Who connects is asked for its key: with the errno set, as ZeroMQ's calls do. */
-static int secure(struct mesh_peers *peers)
-{
-    const struct mesh_security *security = peers->options.security;
-    int err = mesh_security_bind(security, peers->options.context, peers->socket, "mesh.client",
-                                 security ? security->callers : NULL, &peers->zap);
-
-    if (security) {
-        mesh_inbox_ask(&peers->inbox);
-        peers->keyring = security->callers;
-        peers->keyring_version = err < 0 ? 0 : mesh_keyring_version(security->callers);
-    }
-    errno = -err;
-    return err;
-}
-
 int mesh_peers_create(const struct mesh_peers_options *options,
                       const struct mesh_peers_handler *handler, void *arg, struct mesh_peers **out)
 {
     struct mesh_peers *peers = calloc(1, sizeof(*peers));
-    size_t size = sizeof(peers->endpoint);
+    const struct mesh_security *security = options->security;
     int err;
 
     if (!peers)
@@ -554,22 +515,28 @@ int mesh_peers_create(const struct mesh_peers_options *options,
     peers->arg = arg;
     peers->look_at = MESH_NEVER;
     peers->heartbeat_ms = options->heartbeat_ms;
+    peers->keyring = security ? security->callers : NULL;
     peers->rejected =
         metrics_counter("mesh_rejected_frames_total", "Frames that were answered with ERROR", NULL);
-    peers->socket = mesh_socket_open(options->context, MESH_ROUTER, options->max_message_bytes);
-    mesh_inbox_init(&peers->inbox, peers->socket, MESH_ROUTER);
-    if (peers->socket)
-        mesh_socket_prepare(peers->socket, options->endpoint);
-    if (!peers->socket || secure(peers) < 0 ||
-        mesh_monitor_open(options->context, peers->socket, &peers->monitor) < 0 ||
-        zmq_bind(peers->socket, options->endpoint) < 0) {
-        err = errno > 0 ? -errno : -ENOMEM;
+    mesh_transport_init(&peers->transport, &(struct mesh_transport_options){
+                                               .context = options->context,
+                                               .kind = MESH_ROUTER,
+                                               .max_message_bytes = options->max_message_bytes,
+                                               .security = security,
+                                               .domain = "mesh.client",
+                                               .keyring = peers->keyring,
+                                           });
+    mesh_inbox_init(&peers->inbox, &peers->transport);
+    if (security)
+        mesh_inbox_ask(&peers->inbox);
+    err = mesh_transport_bind(&peers->transport, options->endpoint, peers->endpoint,
+                              sizeof(peers->endpoint));
+    if (err < 0) {
         mesh_peers_destroy(&peers, 0);
         return err;
     }
-    zmq_getsockopt(peers->socket, ZMQ_LAST_ENDPOINT, peers->endpoint, &size);
-    size = sizeof(peers->fd);
-    zmq_getsockopt(peers->socket, ZMQ_FD, &peers->fd, &size);
+    if (peers->keyring)
+        peers->keyring_version = mesh_keyring_version(peers->keyring);
     *out = peers;
     return 0;
 }
@@ -582,9 +549,7 @@ void mesh_peers_destroy(struct mesh_peers **peers, int linger_ms)
         return;
     each(self, bye_one);
     mesh_inbox_fini(&self->inbox);
-    if (self->socket)
-        mesh_monitor_end(&self->monitor, self->socket, linger_ms);
-    mesh_zap_leave(&self->zap);
+    mesh_transport_close(&self->transport, linger_ms);
     free(self);
     *peers = NULL;
 }

@@ -10,12 +10,11 @@
 #include "mesh/link.h"
 #include "mesh/source.h"
 
-#define MESH_PEERS_FDS 2
+#define MESH_PEERS_FDS MESH_TRANSPORT_FDS
 
 struct mesh_peer {
     struct mesh_peer *next; /* of the same bucket */
-    uint32_t id;
-    int fd; /* of its connection, as the monitor names it; -1: none */
+    uint64_t id;
     struct mesh_heartbeat beat;
     struct mesh_outbox outbox;
     bool bundles; /* it takes them */

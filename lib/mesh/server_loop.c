@@ -107,16 +107,10 @@ static int collect_fds(const struct mesh_server *server, struct pollfd *fds)
 
 static void polled(struct mesh_server *server, const struct pollfd *fds)
 {
-    struct pollfd mine[MESH_LINK_FDS];
-
     if (server->peers)
         mesh_peers_polled(server->peers, fds);
-    for (size_t i = 0; i < server->n_brokers; i++) {
-        int n = mesh_link_fds(&server->brokers[i].link, mine);
-
-        mesh_link_polled(&server->brokers[i].link, fds);
-        fds += n;
-    }
+    for (size_t i = 0; i < server->n_brokers; i++)
+        fds += mesh_link_polled(&server->brokers[i].link, fds);
 }
 
 static bool pending(struct mesh_server *server)
@@ -149,21 +143,23 @@ static int64_t next_ns(const struct mesh_server *server)
 static void sleep_until(struct mesh_server *server, int64_t at_ns, atomic_bool *unless)
 {
     struct pollfd fds[FDS_MAX];
-    int n = collect_fds(server, fds);
     int64_t left = at_ns - clock_now_ns();
     struct timespec timeout = {0};
 
-    fds[n++] = (struct pollfd){.fd = server->mailbox.fd, .events = POLLIN};
     if (left > 0) {
         timeout.tv_sec = left / (1000 * NS_PER_MS);
         timeout.tv_nsec = left % (1000 * NS_PER_MS);
     }
     if (!mesh_mailbox_may_sleep(&server->mailbox))
         return;
-    if (!(unless && atomic_load(unless)) && !pending(server))
+    if (!(unless && atomic_load(unless)) && !pending(server)) {
+        int n = collect_fds(server, fds);
+
+        fds[n++] = (struct pollfd){.fd = server->mailbox.fd, .events = POLLIN};
         ppoll(fds, (nfds_t)n, at_ns == MESH_NEVER ? NULL : &timeout, NULL);
+        polled(server, fds);
+    }
     mesh_mailbox_awake(&server->mailbox);
-    polled(server, fds);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */

@@ -41,7 +41,7 @@ MUTATIONS = [
     broken("withdrawal is not told", "broker/access.c",
            "        err = tell(access, side, gone, n_gone);\n", "        err = 0;\n",
            "reload_tells_what_has_gone"),
-    broken("connections are not cut", "broker/wire.c",
+    broken("connections are not cut", "lib/mesh/transport.c",
            "            shutdown((int)fd, SHUT_RDWR);\n", "            continue;\n",
            "a_withdrawn_peer_loses_its_connection", WHOLE),
     broken("a bound server asks no certificate", "lib/mesh/server_frames.c",

@@ -1,5 +1,6 @@
 #include "tests/broker/puppet.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,7 +90,7 @@ void puppet_step(struct puppet *puppet, const struct broker_event *event)
 }
 
 /* Forgetting is the shell's business. */
-static struct seen **find(struct puppet *puppet, enum broker_side side, uint32_t peer)
+static struct seen **find(struct puppet *puppet, enum broker_side side, uint64_t peer)
 {
     struct seen **at = &puppet->first;
 
@@ -98,7 +99,7 @@ static struct seen **find(struct puppet *puppet, enum broker_side side, uint32_t
     return at;
 }
 
-const struct seen *puppet_take(struct puppet *puppet, enum broker_side side, uint32_t peer,
+const struct seen *puppet_take(struct puppet *puppet, enum broker_side side, uint64_t peer,
                                uint8_t kind)
 {
     struct seen **at = find(puppet, side, peer);
@@ -118,14 +119,14 @@ const struct seen *puppet_take(struct puppet *puppet, enum broker_side side, uin
     return &puppet->taken;
 }
 
-bool puppet_has(struct puppet *puppet, enum broker_side side, uint32_t peer, uint8_t kind)
+bool puppet_has(struct puppet *puppet, enum broker_side side, uint64_t peer, uint8_t kind)
 {
     const struct seen *seen = *find(puppet, side, peer);
 
     return seen && seen->header.kind == kind;
 }
 
-void puppet_silence(struct puppet *puppet, enum broker_side side, uint32_t peer)
+void puppet_silence(struct puppet *puppet, enum broker_side side, uint64_t peer)
 {
     const struct seen *seen = *find(puppet, side, peer);
 
@@ -136,7 +137,7 @@ void puppet_silence(struct puppet *puppet, enum broker_side side, uint32_t peer)
 
 /* ---- what peers do --------------------------------------------------------------------------- */
 
-static void deliver(struct puppet *puppet, enum broker_side side, uint32_t peer,
+static void deliver(struct puppet *puppet, enum broker_side side, uint64_t peer,
                     struct broker_message *message)
 {
     struct mesh_frame frame;
@@ -151,7 +152,7 @@ static void deliver(struct puppet *puppet, enum broker_side side, uint32_t peer,
     puppet_step(puppet, &event);
 }
 
-void puppet_send(struct puppet *puppet, enum broker_side side, uint32_t peer,
+void puppet_send(struct puppet *puppet, enum broker_side side, uint64_t peer,
                  const struct mesh_header *header, const mesh_meta *meta,
                  const ProtobufCMessage *body)
 {
@@ -161,7 +162,7 @@ void puppet_send(struct puppet *puppet, enum broker_side side, uint32_t peer,
     deliver(puppet, side, peer, message);
 }
 
-void puppet_send_bytes(struct puppet *puppet, enum broker_side side, uint32_t peer,
+void puppet_send_bytes(struct puppet *puppet, enum broker_side side, uint64_t peer,
                        const struct mesh_header *header, const mesh_meta *meta, size_t size)
 {
     struct broker_message *message = broker_core_blank(puppet->core);
@@ -180,7 +181,7 @@ void puppet_send_bytes(struct puppet *puppet, enum broker_side side, uint32_t pe
     deliver(puppet, side, peer, message);
 }
 
-void puppet_kind(struct puppet *puppet, enum broker_side side, uint32_t peer, uint8_t kind,
+void puppet_kind(struct puppet *puppet, enum broker_side side, uint64_t peer, uint8_t kind,
                  uint64_t call_id)
 {
     struct mesh_header header = {.kind = kind, .call_id = call_id};
@@ -188,13 +189,13 @@ void puppet_kind(struct puppet *puppet, enum broker_side side, uint32_t peer, ui
     puppet_send(puppet, side, peer, &header, NULL, NULL);
 }
 
-void puppet_hello(struct puppet *puppet, enum broker_side side, uint32_t peer)
+void puppet_hello(struct puppet *puppet, enum broker_side side, uint64_t peer)
 {
     Dragoman__Mesh__V1__Hello hello = DRAGOMAN__MESH__V1__HELLO__INIT;
     struct mesh_header header = {.kind = MESH_HELLO};
     char name[32];
 
-    snprintf(name, sizeof(name), "peer-%u", peer);
+    snprintf(name, sizeof(name), "peer-%" PRIu64, peer);
     hello.version_min = 1;
     hello.version_max = 1;
     hello.name = name;
@@ -202,7 +203,7 @@ void puppet_hello(struct puppet *puppet, enum broker_side side, uint32_t peer)
     puppet_send(puppet, side, peer, &header, NULL, &hello.base);
 }
 
-void puppet_caller(struct puppet *puppet, uint32_t peer)
+void puppet_caller(struct puppet *puppet, uint64_t peer)
 {
     puppet_hello(puppet, BROKER_FRONT, peer);
     puppet_take(puppet, BROKER_FRONT, peer, MESH_WELCOME);
@@ -235,7 +236,7 @@ static size_t read_labels(const char *text, label **out)
     return n;
 }
 
-static void register_worker(struct puppet *puppet, uint32_t peer, const char *service,
+static void register_worker(struct puppet *puppet, uint64_t peer, const char *service,
                             uint32_t capacity, uint32_t total, const char *labels)
 {
     Dragoman__Mesh__V1__Register offer = DRAGOMAN__MESH__V1__REGISTER__INIT;
@@ -260,19 +261,19 @@ static void register_worker(struct puppet *puppet, uint32_t peer, const char *se
     puppet_take(puppet, BROKER_BACK, peer, MESH_REGISTERED);
 }
 
-void puppet_worker(struct puppet *puppet, uint32_t peer, const char *service, uint32_t capacity,
+void puppet_worker(struct puppet *puppet, uint64_t peer, const char *service, uint32_t capacity,
                    const char *labels)
 {
     register_worker(puppet, peer, service, capacity, 0, labels);
 }
 
-void puppet_worker_of(struct puppet *puppet, uint32_t peer, const char *service, uint32_t capacity,
+void puppet_worker_of(struct puppet *puppet, uint64_t peer, const char *service, uint32_t capacity,
                       uint32_t total)
 {
     register_worker(puppet, peer, service, capacity, total, NULL);
 }
 
-void puppet_open(struct puppet *puppet, uint32_t peer, uint64_t id, struct opening opening)
+void puppet_open(struct puppet *puppet, uint64_t peer, uint64_t id, struct opening opening)
 {
     mesh_meta meta = DRAGOMAN__MESH__V1__META__INIT;
     label *selector[LABELS_MAX];
@@ -303,7 +304,7 @@ void puppet_open(struct puppet *puppet, uint32_t peer, uint64_t id, struct openi
     puppet_send_bytes(puppet, BROKER_FRONT, peer, &header, &meta, opening.bytes);
 }
 
-void puppet_end(struct puppet *puppet, uint32_t peer, uint64_t id, uint16_t status)
+void puppet_end(struct puppet *puppet, uint64_t peer, uint64_t id, uint16_t status)
 {
     struct mesh_header header = {.kind = MESH_END, .call_id = id, .status = status, .seq = 1};
 
@@ -313,7 +314,7 @@ void puppet_end(struct puppet *puppet, uint32_t peer, uint64_t id, uint16_t stat
         puppet_send(puppet, BROKER_BACK, peer, &header, NULL, NULL);
 }
 
-void puppet_lost(struct puppet *puppet, enum broker_side side, uint32_t peer)
+void puppet_lost(struct puppet *puppet, enum broker_side side, uint64_t peer)
 {
     struct broker_event event = {
         .kind = BROKER_LOST, .side = side, .peer = peer, .why = "its connection was closed"};

@@ -15,7 +15,7 @@ struct seen {
     struct seen *next;
     enum broker_side side;
     enum broker_action action;
-    uint32_t peer;
+    uint64_t peer;
     struct mesh_header header;
     char message[TEXT_MAX]; /* Meta's status message */
     uint32_t retry_delay_ms;
@@ -37,24 +37,24 @@ void puppet_init(struct puppet *puppet, struct broker_core_options options);
 void puppet_fini(struct puppet *puppet);
 
 void puppet_step(struct puppet *puppet, const struct broker_event *event);
-void puppet_send(struct puppet *puppet, enum broker_side side, uint32_t peer,
+void puppet_send(struct puppet *puppet, enum broker_side side, uint64_t peer,
                  const struct mesh_header *header, const mesh_meta *meta,
                  const ProtobufCMessage *body);
 /** The same, with a body of so many bytes that nobody parses. */
-void puppet_send_bytes(struct puppet *puppet, enum broker_side side, uint32_t peer,
+void puppet_send_bytes(struct puppet *puppet, enum broker_side side, uint64_t peer,
                        const struct mesh_header *header, const mesh_meta *meta, size_t size);
-void puppet_kind(struct puppet *puppet, enum broker_side side, uint32_t peer, uint8_t kind,
+void puppet_kind(struct puppet *puppet, enum broker_side side, uint64_t peer, uint8_t kind,
                  uint64_t call_id);
 
-void puppet_hello(struct puppet *puppet, enum broker_side side, uint32_t peer);
+void puppet_hello(struct puppet *puppet, enum broker_side side, uint64_t peer);
 /** HELLO and REGISTER; labels as "pair=en-pt voice=a|b", or NULL. Takes WELCOME and REGISTERED. */
-void puppet_worker(struct puppet *puppet, uint32_t peer, const char *service, uint32_t capacity,
+void puppet_worker(struct puppet *puppet, uint64_t peer, const char *service, uint32_t capacity,
                    const char *labels);
 /** The same for one that shares so many slots out among its brokers. */
-void puppet_worker_of(struct puppet *puppet, uint32_t peer, const char *service, uint32_t capacity,
+void puppet_worker_of(struct puppet *puppet, uint64_t peer, const char *service, uint32_t capacity,
                       uint32_t total);
 /** HELLO; takes WELCOME. */
-void puppet_caller(struct puppet *puppet, uint32_t peer);
+void puppet_caller(struct puppet *puppet, uint64_t peer);
 
 struct opening {
     const char *service; /* NULL: "test.Echo" */
@@ -67,20 +67,20 @@ struct opening {
     bool stream;
     size_t bytes; /* of the body */
 };
-void puppet_open(struct puppet *puppet, uint32_t peer, uint64_t id, struct opening opening);
+void puppet_open(struct puppet *puppet, uint64_t peer, uint64_t id, struct opening opening);
 /** An END of a worker. */
-void puppet_end(struct puppet *puppet, uint32_t peer, uint64_t id, uint16_t status);
+void puppet_end(struct puppet *puppet, uint64_t peer, uint64_t id, uint16_t status);
 
-void puppet_lost(struct puppet *puppet, enum broker_side side, uint32_t peer);
+void puppet_lost(struct puppet *puppet, enum broker_side side, uint64_t peer);
 /** Let time pass, with every tick that falls due on the way. */
 void puppet_wait(struct puppet *puppet, int64_t ms);
 
 /** The next thing sent to a peer must be of this kind; it is taken off the list. */
-const struct seen *puppet_take(struct puppet *puppet, enum broker_side side, uint32_t peer,
+const struct seen *puppet_take(struct puppet *puppet, enum broker_side side, uint64_t peer,
                                uint8_t kind);
 /** Whether the next thing sent to the peer is of this kind. */
-bool puppet_has(struct puppet *puppet, enum broker_side side, uint32_t peer, uint8_t kind);
+bool puppet_has(struct puppet *puppet, enum broker_side side, uint64_t peer, uint8_t kind);
 /** Nothing has been sent to the peer. */
-void puppet_silence(struct puppet *puppet, enum broker_side side, uint32_t peer);
+void puppet_silence(struct puppet *puppet, enum broker_side side, uint64_t peer);
 
 #endif

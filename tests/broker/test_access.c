@@ -44,13 +44,13 @@ static int teardown(void **state)
     return 0;
 }
 
-static void caller(uint32_t peer, const struct mesh_identity *who)
+static void caller(uint64_t peer, const struct mesh_identity *who)
 {
     puppet.who[BROKER_FRONT] = who;
     puppet_caller(&puppet, peer);
 }
 
-static void open_call(uint32_t peer, const struct mesh_identity *who, uint64_t id)
+static void open_call(uint64_t peer, const struct mesh_identity *who, uint64_t id)
 {
     puppet.who[BROKER_FRONT] = who;
     puppet_open(&puppet, peer, id, (struct opening){0});
@@ -141,7 +141,7 @@ static void who_is_let_in_no_longer_gets_no_session(void **state)
 
 /* ---- services -------------------------------------------------------------------------------- */
 
-static void denied(uint32_t peer, uint64_t id)
+static void denied(uint64_t peer, uint64_t id)
 {
     const struct seen *end = puppet_take(&puppet, BROKER_FRONT, peer, MESH_END);
 

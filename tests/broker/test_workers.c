@@ -39,7 +39,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void worker(uint32_t peer, uint32_t capacity, const char *labels)
+static void worker(uint64_t peer, uint32_t capacity, const char *labels)
 {
     puppet_worker(&puppet, peer, "test.Echo", capacity, labels);
 }
@@ -48,7 +48,7 @@ static void worker(uint32_t peer, uint32_t capacity, const char *labels)
 static uint32_t start(struct opening opening, uint64_t *id)
 {
     puppet_open(&puppet, CALLER, ++next_id, opening);
-    for (uint32_t peer = WORKER; peer < WORKER + WORKERS; peer++)
+    for (uint64_t peer = WORKER; peer < WORKER + WORKERS; peer++)
         if (puppet_has(&puppet, BROKER_BACK, peer, MESH_OPEN)) {
             uint64_t given = puppet_take(&puppet, BROKER_BACK, peer, MESH_OPEN)->header.call_id;
 
@@ -59,7 +59,7 @@ static uint32_t start(struct opening opening, uint64_t *id)
     return 0;
 }
 
-static void end(uint32_t peer, uint64_t id, uint16_t status)
+static void end(uint64_t peer, uint64_t id, uint16_t status)
 {
     puppet_end(&puppet, peer, id, status);
     puppet_take(&puppet, BROKER_FRONT, CALLER, MESH_END);
@@ -68,14 +68,14 @@ static void end(uint32_t peer, uint64_t id, uint16_t status)
 static uint32_t run(struct opening opening, uint16_t status)
 {
     uint64_t id = 0;
-    uint32_t peer = start(opening, &id);
+    uint64_t peer = start(opening, &id);
 
     if (peer)
         end(peer, id, status);
     return peer;
 }
 
-static const struct worker *inside(uint32_t peer)
+static const struct worker *inside(uint64_t peer)
 {
     const struct worker *found = NULL;
 
@@ -289,7 +289,7 @@ static void failing_worker_is_ejected_for_a_while(void **state)
     worker(WORKER + 1, 4, NULL);
     for (int i = 0; i < 10; i++) {
         uint64_t id = 0;
-        uint32_t peer = start((struct opening){0}, &id);
+        uint64_t peer = start((struct opening){0}, &id);
 
         end(peer, id, peer == WORKER ? STATUS_UNAVAILABLE : STATUS_OK);
     }

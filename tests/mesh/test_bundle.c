@@ -103,22 +103,26 @@ static void lengths_must_agree(void **state)
 /* ---- out and in ------------------------------------------------------------------------------ */
 
 static void *context;
-static void *from, *to;
+static struct mesh_transport from, to;
 
 static int pair_setup(void **state)
 {
+    struct mesh_transport_options options = {.kind = MESH_DEALER, .max_message_bytes = 1 << 20};
+    char bound[64];
+
     (void)state;
-    context = zmq_ctx_new();
-    from = mesh_socket_open(context, MESH_DEALER, 1 << 20);
-    to = mesh_socket_open(context, MESH_DEALER, 1 << 20);
-    return zmq_bind(to, ENDPOINT) | zmq_connect(from, ENDPOINT);
+    options.context = context = zmq_ctx_new();
+    mesh_transport_init(&from, &options);
+    mesh_transport_init(&to, &options);
+    assert_int_equal(mesh_transport_bind(&to, ENDPOINT, bound, sizeof(bound)), 0);
+    return mesh_transport_connect(&from, ENDPOINT);
 }
 
 static int pair_teardown(void **state)
 {
     (void)state;
-    zmq_close(from);
-    zmq_close(to);
+    mesh_transport_close(&from, 0);
+    mesh_transport_close(&to, 0);
     zmq_ctx_term(context);
     return 0;
 }
@@ -141,7 +145,7 @@ static int put(struct mesh_outbox *outbox, uint64_t call_id, size_t size, bool b
 {
     struct mesh_message message = data(call_id, size);
 
-    return mesh_outbox_put(outbox, from, MESH_DEALER, &message, bundles);
+    return mesh_outbox_put(outbox, &from, &message, bundles);
 }
 
 /* What comes as one ZeroMQ message. @return frames in a bundle; 0: none, a message alone; -1: nothing */
@@ -150,7 +154,7 @@ static int next_count(void)
     struct mesh_message message;
     int count = 0;
 
-    if (mesh_message_recv_any(to, MESH_DEALER, &message) < 0)
+    if (mesh_transport_recv(&to, &message) < 0)
         return -1;
     if (mesh_bundle_is(zmq_msg_data(&message.first), zmq_msg_size(&message.first)))
         count = ((const uint8_t *)zmq_msg_data(&message.first))[4];
@@ -172,7 +176,7 @@ static void small_messages_go_together(void **state)
     assert_int_equal(next_count(), 0);
     assert_int_equal(put(&outbox, 5, 10, true), 0);
     assert_true(mesh_outbox_gathers(&outbox));
-    assert_int_equal(mesh_outbox_flush(&outbox, from, MESH_DEALER), 0);
+    assert_int_equal(mesh_outbox_flush(&outbox, &from), 0);
     assert_int_equal(next_count(), 0); /* alone, as it is */
     assert_int_equal(put(&outbox, 6, 10, false), 0);
     assert_int_equal(next_count(), 0); /* at once */
@@ -189,10 +193,10 @@ static void bundles_have_an_end(void **state)
 
     (void)state;
     mesh_outbox_init(&outbox);
-    mesh_inbox_init(&inbox, to, MESH_DEALER);
+    mesh_inbox_init(&inbox, &to);
     for (uint64_t i = 1; i <= 100; i++)
         assert_int_equal(put(&outbox, i, i * 80, true), 0);
-    assert_int_equal(mesh_outbox_flush(&outbox, from, MESH_DEALER), 0);
+    assert_int_equal(mesh_outbox_flush(&outbox, &from), 0);
     for (uint64_t i = 1; i <= 100; i++) {
         assert_int_equal(mesh_inbox_recv(&inbox, &message, &frame), 0);
         assert_int_equal(frame.header.call_id, i);
@@ -215,11 +219,11 @@ static void what_is_not_taken_waits(void **state)
 
     (void)state;
     mesh_outbox_init(&outbox);
-    mesh_inbox_init(&inbox, to, MESH_DEALER);
+    mesh_inbox_init(&inbox, &to);
     while (err == 0) {
         err = put(&outbox, ++sent, 1, true);
         if (err == 0 && sent % 2 == 0)
-            err = mesh_outbox_flush(&outbox, from, MESH_DEALER);
+            err = mesh_outbox_flush(&outbox, &from);
     }
     assert_int_equal(err, -ENOBUFS);
     assert_int_equal(outbox.count, MESH_OUTBOX_MESSAGES);
@@ -227,7 +231,7 @@ static void what_is_not_taken_waits(void **state)
     do {
         err = mesh_inbox_recv(&inbox, &message, &frame);
         if (err == -EAGAIN) {
-            err = mesh_outbox_retry(&outbox, from, MESH_DEALER);
+            err = mesh_outbox_retry(&outbox, &from);
             continue;
         }
         assert_int_equal(err, 0);
@@ -332,6 +336,7 @@ static void open_many(void)
 
 static void answers_come_in_bundles(void **state)
 {
+    struct mesh_transport raw = {.options.kind = MESH_DEALER, .zmq = caller.socket};
     struct mesh_inbox inbox;
     struct mesh_message message;
     struct mesh_frame frame;
@@ -340,7 +345,7 @@ static void answers_come_in_bundles(void **state)
     (void)state;
     greet(MESH_FEATURE_BUNDLES);
     open_many();
-    mesh_inbox_init(&inbox, caller.socket, MESH_DEALER);
+    mesh_inbox_init(&inbox, &raw);
     for (int ended = 0; ended < N_CALLS;) {
         int err = mesh_inbox_recv(&inbox, &message, &frame);
 

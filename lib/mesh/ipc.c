@@ -1,0 +1,596 @@
+#include "mesh/ipc.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "mesh/engine.h"
+#include "mesh/monitor.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define NS_PER_MS INT64_C(1000000)
+#define HANDSHAKE_NS (3000 * NS_PER_MS)
+#define PAUSE_NS (100 * NS_PER_MS)  /* without accepting, when descriptors are short */
+#define TELL_NS (10000 * NS_PER_MS) /* between two lines about the same */
+#define BACKLOG 1024
+#define LISTENERS_MAX 16
+#define ACCEPTS 64 /* at once */
+#define EVENTS 64
+#define SLOT_BITS 20
+#define FRAME_SLACK (64 << 10) /* header and Meta, beside the body */
+
+struct connection {
+    struct mesh_engine engine;
+    uint64_t peer;
+    bool is_ready;      /* there may be something to read */
+    bool armed;         /* to be told when it takes more */
+    int64_t greeted_by; /* 0: it has greeted */
+    TAILQ_ENTRY(connection) ready;
+};
+
+struct listener {
+    int fd;
+    struct sockaddr_un name;
+    socklen_t name_size;
+};
+
+struct mesh_ipc {
+    enum mesh_socket_kind kind;
+    size_t max_frame_bytes;
+    int epoll; /* a ROUTER's; -1: none */
+    struct listener listeners[LISTENERS_MAX];
+    size_t n_listeners;
+    bool paused; /* the listeners are not watched */
+    int64_t paused_until, told_ns;
+
+    struct connection **slots; /* (n_slots) NULL: free; a DEALER's is the first */
+    size_t n_slots, n_connections, n_greeting;
+    uint64_t serial;
+
+    bool stirred; /* poll() said that there is something */
+    TAILQ_HEAD(, connection) ready;
+    struct connection *current; /* whose bytes the intake holds */
+    struct mesh_intake intake;
+
+    uint64_t *lost; /* (n_lost) */
+    size_t n_lost, lost_room;
+    struct metric *broken;
+};
+
+/* ---- connections ----------------------------------------------------------------------------- */
+
+static struct connection *find(const struct mesh_ipc *ipc, uint64_t peer)
+{
+    size_t slot = ipc->kind == MESH_DEALER ? 0 : peer & ((1u << SLOT_BITS) - 1);
+    struct connection *connection = slot < ipc->n_slots ? ipc->slots[slot] : NULL;
+
+    return connection && (ipc->kind == MESH_DEALER || connection->peer == peer) ? connection : NULL;
+}
+
+static int free_slot(struct mesh_ipc *ipc, size_t *out)
+{
+    size_t room = ipc->n_slots ? 2 * ipc->n_slots : 4;
+    struct connection **slots;
+
+    for (size_t i = 0; ipc->n_connections < ipc->n_slots && i < ipc->n_slots; i++)
+        if (!ipc->slots[i]) {
+            *out = i;
+            return 0;
+        }
+    if (room > (size_t)1 << SLOT_BITS)
+        return -EMFILE;
+    slots = realloc(ipc->slots, room * sizeof(struct connection *));
+    if (!slots)
+        return -ENOMEM;
+    memset(slots + ipc->n_slots, 0, (room - ipc->n_slots) * sizeof(struct connection *));
+    *out = ipc->n_slots;
+    ipc->slots = slots;
+    ipc->n_slots = room;
+    return 0;
+}
+
+static int watch(const struct mesh_ipc *ipc, int operation, int fd, uint32_t events, uint64_t what)
+{
+    struct epoll_event event = {.events = events, .data = {.u64 = what}};
+
+    if (ipc->epoll < 0)
+        return 0;
+    return epoll_ctl(ipc->epoll, operation, fd, &event) < 0 ? -errno : 0;
+}
+
+/* Takes the descriptor. */
+static int adopt(struct mesh_ipc *ipc, int fd, int64_t now_ns)
+{
+    struct connection *connection = calloc(1, sizeof(*connection));
+    size_t slot;
+    int err = connection ? free_slot(ipc, &slot) : -ENOMEM;
+
+    if (err < 0) {
+        free(connection);
+        close(fd);
+        return err;
+    }
+    err = mesh_engine_init(&connection->engine, fd, ipc->kind, ipc->max_frame_bytes);
+    if (err == 0) {
+        connection->peer = (uint64_t)1 << 62 | ++ipc->serial << SLOT_BITS | slot;
+        err = watch(ipc, EPOLL_CTL_ADD, fd, EPOLLIN, connection->peer);
+        if (err < 0)
+            mesh_engine_fini(&connection->engine);
+    }
+    if (err < 0) {
+        free(connection);
+        return err;
+    }
+    connection->greeted_by = now_ns + HANDSHAKE_NS;
+    ipc->slots[slot] = connection;
+    ipc->n_connections++;
+    ipc->n_greeting++;
+    return 0;
+}
+
+/* Tell the owner. Nobody has heard of one that never greeted. */
+static void note_lost(struct mesh_ipc *ipc, const struct connection *connection)
+{
+    if (ipc->kind == MESH_ROUTER && connection->engine.state != ENGINE_OPEN)
+        return;
+    if (ipc->n_lost == ipc->lost_room) {
+        size_t room = ipc->lost_room ? 2 * ipc->lost_room : 16;
+        uint64_t *lost = realloc(ipc->lost, room * sizeof(*lost));
+
+        if (!lost)
+            return; /* its heartbeats will tell */
+        ipc->lost = lost;
+        ipc->lost_room = room;
+    }
+    ipc->lost[ipc->n_lost++] = ipc->kind == MESH_ROUTER ? connection->peer : 0;
+}
+
+static void set_ready(struct mesh_ipc *ipc, struct connection *connection, bool ready)
+{
+    if (connection->is_ready == ready)
+        return;
+    connection->is_ready = ready;
+    if (ready)
+        TAILQ_INSERT_TAIL(&ipc->ready, connection, ready);
+    else
+        TAILQ_REMOVE(&ipc->ready, connection, ready);
+}
+
+static void listen_again(struct mesh_ipc *ipc)
+{
+    ipc->paused = false;
+    for (size_t i = 0; i < ipc->n_listeners; i++)
+        watch(ipc, EPOLL_CTL_MOD, ipc->listeners[i].fd, EPOLLIN, i);
+}
+
+static void end(struct mesh_ipc *ipc, struct connection *connection)
+{
+    size_t slot = ipc->kind == MESH_DEALER ? 0 : connection->peer & ((1u << SLOT_BITS) - 1);
+
+    note_lost(ipc, connection);
+    set_ready(ipc, connection, false);
+    if (ipc->current == connection)
+        ipc->current = NULL;
+    ipc->n_greeting -= connection->greeted_by != 0;
+    mesh_engine_fini(&connection->engine);
+    ipc->slots[slot] = NULL;
+    ipc->n_connections--;
+    free(connection);
+    if (ipc->paused)
+        listen_again(ipc);
+}
+
+/* Be told when more can be written, as long as something waits. */
+static void arm(struct mesh_ipc *ipc, struct connection *connection)
+{
+    bool waits = mesh_engine_waits(&connection->engine);
+
+    if (waits == connection->armed)
+        return;
+    connection->armed = waits;
+    watch(ipc, EPOLL_CTL_MOD, connection->engine.fd, waits ? EPOLLIN | EPOLLOUT : EPOLLIN,
+          connection->peer);
+}
+
+/* ---- listening ------------------------------------------------------------------------------- */
+
+static void tell_short(struct mesh_ipc *ipc, int64_t now_ns)
+{
+    if (ipc->told_ns == 0 || now_ns - ipc->told_ns > TELL_NS) {
+        log_warn(
+            "too many connections for the limit of open files: new ones wait, or are closed; raise "
+            "it (ulimit -n)");
+        ipc->told_ns = now_ns;
+    }
+}
+
+/* The listeners stay readable: not to be woken by them all the time. */
+static void pause_listening(struct mesh_ipc *ipc, int64_t now_ns)
+{
+    tell_short(ipc, now_ns);
+    ipc->paused = true;
+    ipc->paused_until = now_ns + PAUSE_NS;
+    for (size_t i = 0; i < ipc->n_listeners; i++)
+        watch(ipc, EPOLL_CTL_MOD, ipc->listeners[i].fd, 0, i);
+}
+
+static void accept_some(struct mesh_ipc *ipc, const struct listener *listener)
+{
+    int64_t now_ns = clock_now_ns();
+
+    for (int i = 0; i < ACCEPTS; i++) {
+        int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+            continue;
+        if (fd < 0) {
+            if (errno != EAGAIN)
+                pause_listening(ipc, now_ns);
+            return;
+        }
+        if (fd >=
+            mesh_descriptors_most()) { /* the last few are for other things; he tries again later */
+            tell_short(ipc, now_ns);
+            close(fd);
+        } else if (adopt(ipc, fd, now_ns) < 0) {
+            pause_listening(ipc, now_ns);
+            return;
+        }
+    }
+}
+
+static int address(const char *path, struct sockaddr_un *name, socklen_t *size)
+{
+    size_t length = strlen(path);
+
+    *name = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (length == 0 || length >= sizeof(name->sun_path))
+        return length == 0 ? -EINVAL : -ENAMETOOLONG;
+    memcpy(name->sun_path, path, length);
+    *size = (socklen_t)sizeof(*name);
+    if (*path == '@') {
+        name->sun_path[0] = '\0';
+        *size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+    }
+    return 0;
+}
+
+static int open_unix(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int mesh_ipc_bind(struct mesh_ipc *ipc, const char *path)
+{
+    struct listener *listener = &ipc->listeners[ipc->n_listeners];
+    int err;
+
+    if (ipc->n_listeners == LISTENERS_MAX)
+        return -ENOSPC;
+    err = address(path, &listener->name, &listener->name_size);
+    if (err < 0)
+        return err;
+    listener->fd = open_unix();
+    if (listener->fd < 0)
+        return listener->fd;
+    if (*path != '@')
+        unlink(path);
+    if (bind(listener->fd, (struct sockaddr *)&listener->name, listener->name_size) < 0 ||
+        listen(listener->fd, BACKLOG) < 0)
+        err = -errno;
+    if (err == 0)
+        err = watch(ipc, EPOLL_CTL_ADD, listener->fd, EPOLLIN, ipc->n_listeners);
+    if (err < 0)
+        close(listener->fd);
+    else
+        ipc->n_listeners++;
+    return err;
+}
+
+static void stop_listening(struct mesh_ipc *ipc)
+{
+    while (ipc->n_listeners > 0) {
+        struct listener *listener = &ipc->listeners[--ipc->n_listeners];
+
+        if (listener->name.sun_path[0] != '\0')
+            unlink(listener->name.sun_path);
+        close(listener->fd);
+    }
+}
+
+int mesh_ipc_connect(struct mesh_ipc *ipc, const char *path)
+{
+    struct sockaddr_un name;
+    socklen_t size;
+    int err = address(path, &name, &size);
+    int fd;
+
+    if (err < 0)
+        return err;
+    fd = open_unix();
+    if (fd < 0)
+        return fd;
+    if (connect(fd, (struct sockaddr *)&name, size) < 0) {
+        err = -errno;
+        close(fd);
+        return err;
+    }
+    return adopt(ipc, fd, clock_now_ns());
+}
+
+/* ---- sleeping -------------------------------------------------------------------------------- */
+
+struct pollfd mesh_ipc_fd(const struct mesh_ipc *ipc)
+{
+    const struct connection *connection = find(ipc, 0);
+    struct pollfd fd = {.fd = ipc->epoll, .events = POLLIN};
+
+    if (ipc->kind == MESH_DEALER) {
+        fd.fd = connection ? connection->engine.fd : -1;
+        if (connection && mesh_engine_waits(&connection->engine))
+            fd.events |= POLLOUT;
+    }
+    return fd;
+}
+
+static void hear_dealer(struct mesh_ipc *ipc, short revents)
+{
+    struct connection *connection = find(ipc, 0);
+
+    if (!connection)
+        return;
+    if (revents & POLLOUT)
+        mesh_engine_flush(&connection->engine);
+    if (revents & ~POLLOUT)
+        set_ready(ipc, connection, true);
+}
+
+void mesh_ipc_polled(struct mesh_ipc *ipc, short revents)
+{
+    if (ipc->kind == MESH_DEALER)
+        hear_dealer(ipc, revents);
+    else if (revents)
+        ipc->stirred = true;
+}
+
+bool mesh_ipc_is_ready(const struct mesh_ipc *ipc)
+{
+    return ipc->current || ipc->stirred || !TAILQ_EMPTY(&ipc->ready) || ipc->n_lost > 0;
+}
+
+bool mesh_ipc_takes(const struct mesh_ipc *ipc)
+{
+    const struct connection *connection = find(ipc, 0);
+
+    return connection && mesh_engine_takes(&connection->engine);
+}
+
+/* What epoll has to say. */
+static void hear(struct mesh_ipc *ipc)
+{
+    struct epoll_event events[EVENTS];
+    int n = epoll_wait(ipc->epoll, events, EVENTS, 0);
+
+    ipc->stirred = n == EVENTS;
+    for (int i = 0; i < n; i++) {
+        uint64_t what = events[i].data.u64;
+        struct connection *connection = find(ipc, what);
+
+        if (!mesh_ipc_has_peer(what) && what < ipc->n_listeners)
+            accept_some(ipc, &ipc->listeners[what]);
+        if (!connection)
+            continue;
+        if (events[i].events & EPOLLOUT) {
+            mesh_engine_flush(&connection->engine);
+            arm(ipc, connection);
+        }
+        if (events[i].events & ~(uint32_t)EPOLLOUT)
+            set_ready(ipc, connection, true);
+    }
+}
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+int mesh_ipc_send(struct mesh_ipc *ipc, struct mesh_message *message)
+{
+    struct connection *connection = find(ipc, message->peer);
+    int err;
+
+    if (!connection)
+        return ipc->kind == MESH_DEALER ? -EAGAIN : -EHOSTUNREACH;
+    err = mesh_engine_send(&connection->engine, message);
+    arm(ipc, connection);
+    return err;
+}
+
+static void end_broken(struct mesh_ipc *ipc, struct connection *connection, int err)
+{
+    int64_t now_ns = clock_now_ns();
+
+    metric_add(ipc->broken, 1);
+    if (ipc->told_ns == 0 || now_ns - ipc->told_ns > TELL_NS)
+        log_warn("a connection was closed: %s", err == -EPROTO
+                                                    ? "what came is no ZMTP with the NULL mechanism"
+                                                : err == -EMSGSIZE ? "a frame is over the limit"
+                                                                   : strerror(-err));
+    ipc->told_ns = now_ns;
+    end(ipc, connection);
+}
+
+/* Read of whoever is first in line. @return false: nobody is */
+static bool read_next(struct mesh_ipc *ipc)
+{
+    struct connection *connection;
+    bool drained = false;
+    int err;
+
+    if (TAILQ_EMPTY(&ipc->ready) && ipc->stirred)
+        hear(ipc);
+    connection = TAILQ_FIRST(&ipc->ready);
+    if (!connection)
+        return false;
+    ipc->intake.at = ipc->intake.end = 0;
+    err = mesh_engine_read(&connection->engine, &ipc->intake, &drained);
+    if (err < 0 && err != -EAGAIN) {
+        end(ipc, connection);
+        return true;
+    }
+    set_ready(ipc, connection, false);
+    set_ready(ipc, connection, !drained); /* after the others */
+    if (err == 0)
+        ipc->current = connection;
+    return true;
+}
+
+/* A message of the current connection. @return as mesh_ipc_recv() */
+static int take(struct mesh_ipc *ipc, struct mesh_message *message)
+{
+    struct connection *connection = ipc->current;
+    int err = mesh_engine_next(&connection->engine, &ipc->intake, message);
+
+    if (connection->greeted_by != 0 && connection->engine.state == ENGINE_OPEN) {
+        connection->greeted_by = 0;
+        ipc->n_greeting--;
+    }
+    arm(ipc, connection); /* it may have been answered */
+    message->peer = ipc->kind == MESH_ROUTER ? connection->peer : 0;
+    if (err == -EAGAIN)
+        ipc->current = NULL;
+    if (err == 0 || err == -EBADMSG || err == -EAGAIN)
+        return err;
+    end_broken(ipc, connection, err);
+    return -EAGAIN;
+}
+
+int mesh_ipc_recv(struct mesh_ipc *ipc, struct mesh_message *message)
+{
+    int err = -EAGAIN;
+
+    while (err == -EAGAIN && (ipc->current || read_next(ipc)))
+        if (ipc->current)
+            err = take(ipc, message);
+    return err;
+}
+
+bool mesh_ipc_next_lost(struct mesh_ipc *ipc, uint64_t *peer)
+{
+    if (ipc->n_lost == 0)
+        return false;
+    *peer = ipc->lost[--ipc->n_lost];
+    return true;
+}
+
+void mesh_ipc_tick(struct mesh_ipc *ipc, int64_t now_ns)
+{
+    if (ipc->paused && now_ns >= ipc->paused_until)
+        listen_again(ipc);
+    if (ipc->n_greeting == 0)
+        return;
+    for (size_t i = 0; i < ipc->n_slots; i++) {
+        struct connection *connection = ipc->slots[i];
+
+        if (connection && connection->greeted_by != 0 && now_ns >= connection->greeted_by)
+            end(ipc, connection);
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+int mesh_ipc_create(enum mesh_socket_kind kind, size_t max_message_bytes, struct mesh_ipc **out)
+{
+    struct mesh_ipc *ipc = calloc(1, sizeof(*ipc));
+
+    if (!ipc)
+        return -ENOMEM;
+    ipc->kind = kind;
+    ipc->max_frame_bytes = max_message_bytes + FRAME_SLACK;
+    ipc->epoll = -1;
+    TAILQ_INIT(&ipc->ready);
+    ipc->broken = metrics_counter("mesh_broken_connections_total",
+                                  "Connections closed for what came over them", NULL);
+    if (kind == MESH_ROUTER) {
+        ipc->epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (ipc->epoll < 0) {
+            int err = -errno;
+
+            free(ipc);
+            return err;
+        }
+    }
+    *out = ipc;
+    return 0;
+}
+
+/* What has come is not looked at any more. */
+static void read_and_forget(struct mesh_ipc *ipc)
+{
+    struct connection *connection;
+    bool drained;
+
+    ipc->current = NULL;
+    while ((connection = TAILQ_FIRST(&ipc->ready))) {
+        ssize_t got =
+            recv(connection->engine.fd, ipc->intake.bytes, sizeof(ipc->intake.bytes), MSG_DONTWAIT);
+
+        drained = got < 0 && (errno == EAGAIN || errno == EINTR);
+        if (got <= 0 && !drained)
+            end(ipc, connection);
+        else
+            set_ready(ipc, connection, false);
+    }
+}
+
+static bool all_done(const struct mesh_ipc *ipc)
+{
+    const struct connection *connection = find(ipc, 0);
+
+    if (ipc->kind == MESH_ROUTER)
+        return ipc->n_connections == 0;
+    return !connection || !mesh_engine_waits(&connection->engine);
+}
+
+static void linger(struct mesh_ipc *ipc, int linger_ms)
+{
+    int64_t until_ms = clock_now_ms() + linger_ms;
+    int64_t left_ms = linger_ms;
+
+    while (!all_done(ipc) && left_ms > 0) {
+        struct pollfd fd = mesh_ipc_fd(ipc);
+
+        fd.events = ipc->kind == MESH_DEALER ? POLLOUT : POLLIN;
+        if (poll(&fd, 1, (int)left_ms) > 0)
+            mesh_ipc_polled(ipc, fd.revents);
+        if (ipc->stirred)
+            hear(ipc);
+        read_and_forget(ipc);
+        left_ms = until_ms - clock_now_ms();
+    }
+}
+
+void mesh_ipc_destroy(struct mesh_ipc **ipc, int linger_ms)
+{
+    struct mesh_ipc *self = *ipc;
+
+    if (!self)
+        return;
+    stop_listening(self);
+    linger(self, linger_ms);
+    for (size_t i = 0; i < self->n_slots; i++)
+        if (self->slots[i])
+            end(self, self->slots[i]);
+    if (self->epoll >= 0)
+        close(self->epoll);
+    free(self->slots);
+    free(self->lost);
+    free(self);
+    *ipc = NULL;
+}

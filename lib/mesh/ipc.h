@@ -1,0 +1,51 @@
+/*
+ * ipc.h - a ROUTER or a DEALER over Unix sockets, without a thread: what libzmq's would do, for ipc:// without CURVE
+ *
+ * Why it is here: libzmq hands every message from thread to thread, twice in each process. On the wire it is ZMTP
+ * (zmtp.h), so a peer that uses libzmq notices nothing. Belongs to one thread. Nothing blocks but mesh_ipc_destroy().
+ */
+#ifndef MESH_IPC_H
+#define MESH_IPC_H
+
+#include "mesh/message.h"
+
+#include <poll.h>
+
+struct mesh_ipc;
+
+/** @return 0; -EMFILE and the like; -ENOMEM */
+int mesh_ipc_create(enum mesh_socket_kind kind, size_t max_message_bytes, struct mesh_ipc **out);
+/** Close. A ROUTER's peers get linger_ms to read what was sent and to leave; a DEALER waits that long until all is written. */
+void mesh_ipc_destroy(struct mesh_ipc **ipc, int linger_ms);
+
+/** Listen, at one path of several; "@name" is an abstract one. A file that is there is taken away. @return 0; -errno */
+int mesh_ipc_bind(struct mesh_ipc *ipc, const char *path);
+/** Connect, once. @return 0; -ECONNREFUSED, -ENOENT, -EAGAIN: nobody listens, or has time yet; ... */
+int mesh_ipc_connect(struct mesh_ipc *ipc, const char *path);
+
+/** Whether a peer is one of an mesh_ipc's: their numbers are none of libzmq's. */
+static inline bool mesh_ipc_has_peer(uint64_t peer)
+{
+    return peer >> 62 != 0;
+}
+
+/** @return as mesh_message_send() */
+int mesh_ipc_send(struct mesh_ipc *ipc, struct mesh_message *message);
+/** @return as mesh_message_recv_any(); -EBADMSG: message->peer sent more than two frames */
+int mesh_ipc_recv(struct mesh_ipc *ipc, struct mesh_message *message);
+
+/** What to sleep on, unless mesh_ipc_is_ready(). */
+struct pollfd mesh_ipc_fd(const struct mesh_ipc *ipc);
+/** What poll() said of it. */
+void mesh_ipc_polled(struct mesh_ipc *ipc, short revents);
+/** Whether mesh_ipc_recv() may have something. */
+bool mesh_ipc_is_ready(const struct mesh_ipc *ipc);
+/** Whether a DEALER would take a message. */
+bool mesh_ipc_takes(const struct mesh_ipc *ipc);
+
+/** Now and then: end handshakes that take too long. */
+void mesh_ipc_tick(struct mesh_ipc *ipc, int64_t now_ns);
+/** Who has left, once all that he had sent was received; 0 at a DEALER. @return false: nobody else */
+bool mesh_ipc_next_lost(struct mesh_ipc *ipc, uint64_t *peer);
+
+#endif
