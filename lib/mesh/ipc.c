@@ -23,6 +23,7 @@
 #define LISTENERS_MAX 16
 #define ACCEPTS 64 /* at once */
 #define EVENTS 64
+#define READS 16 /* between looks at what else has happened, however much comes */
 #define SLOT_BITS 20
 #define FRAME_SLACK (64 << 10) /* header and Meta, beside the body */
 
@@ -54,7 +55,8 @@ struct mesh_ipc {
     size_t n_slots, n_connections, n_greeting;
     uint64_t serial;
 
-    bool stirred; /* poll() said that there is something */
+    bool stirred;   /* poll() said that there is something */
+    size_t n_reads; /* since the last look */
     TAILQ_HEAD(, connection) ready;
     struct connection *current; /* whose bytes the intake holds */
     struct mesh_intake intake;
@@ -426,6 +428,18 @@ static void end_broken(struct mesh_ipc *ipc, struct connection *connection, int 
     end(ipc, connection);
 }
 
+/* Who never stops sending must not keep the others from being heard, nor what waits from being written. */
+static void look_around(struct mesh_ipc *ipc)
+{
+    struct connection *connection = find(ipc, 0);
+
+    ipc->n_reads = 0;
+    if (ipc->kind == MESH_ROUTER)
+        hear(ipc);
+    else if (connection)
+        mesh_engine_flush(&connection->engine);
+}
+
 /* Read of whoever is first in line. @return false: nobody is */
 static bool read_next(struct mesh_ipc *ipc)
 {
@@ -433,11 +447,12 @@ static bool read_next(struct mesh_ipc *ipc)
     bool drained = false;
     int err;
 
-    if (TAILQ_EMPTY(&ipc->ready) && ipc->stirred)
-        hear(ipc);
+    if (ipc->stirred || ipc->n_reads == READS)
+        look_around(ipc);
     connection = TAILQ_FIRST(&ipc->ready);
     if (!connection)
         return false;
+    ipc->n_reads++;
     ipc->intake.at = ipc->intake.end = 0;
     err = mesh_engine_read(&connection->engine, &ipc->intake, &drained);
     if (err < 0 && err != -EAGAIN) {
