@@ -224,16 +224,16 @@ static void lose(struct wire *wire, uint64_t peer, const char *why)
 /* A peer that ZAP was never asked about; of those that it refuses the handler tells. */
 static void hear_failure(struct wire *wire)
 {
+    enum mesh_handshake failed = mesh_transport_failure(&wire->transport);
     int64_t now = clock_now_ns();
 
-    if (wire->keyring && wire->transport.monitor.failed != MESH_HANDSHAKE_REFUSED &&
-        (wire->warned_ns == 0 || now - wire->warned_ns >= WARN_NS)) {
-        log_warn("a %s broke off its handshake: it does not speak CURVE, or has another broker's "
-                 "certificate",
-                 wire->side == BROKER_FRONT ? "caller" : "worker");
-        wire->warned_ns = now;
-    }
-    wire->transport.monitor.failed = MESH_HANDSHAKE_FINE;
+    if (failed == MESH_HANDSHAKE_FINE || failed == MESH_HANDSHAKE_REFUSED ||
+        (wire->warned_ns != 0 && now - wire->warned_ns < WARN_NS))
+        return;
+    log_warn("a %s broke off its handshake: it does not speak CURVE, or has another broker's "
+             "certificate",
+             wire->side == BROKER_FRONT ? "caller" : "worker");
+    wire->warned_ns = now;
 }
 
 /* A peer that is let in no longer need not go by itself. */
@@ -263,7 +263,7 @@ void wire_watch(struct wire *wire, int64_t now_ns)
     if (wire->cut_ns != 0 && now_ns >= wire->cut_ns)
         cut_condemned(wire);
     mesh_transport_watch(&wire->transport, now_ns);
-    if (wire->transport.monitor.failed)
+    if (wire->keyring)
         hear_failure(wire);
     for (uint64_t peer; mesh_transport_next_lost(&wire->transport, &peer);)
         lose(wire, peer, "its connection was closed");

@@ -268,10 +268,17 @@ static bool take_head(struct mesh_engine *engine, struct mesh_intake *intake, si
 
 static int take_greeting(struct mesh_engine *engine, struct mesh_intake *intake)
 {
+    uint8_t greeting[ZMTP_GREETING_BYTES];
     uint8_t ready[ZMTP_COMMAND_MAX];
     bool whole = take_head(engine, intake, ZMTP_GREETING_BYTES);
     int err = zmtp_greeting_check(engine->head, engine->head_size);
 
+    if (err == 0 && !engine->greeted && engine->head_size >= ZMTP_VERSION_BYTES) {
+        zmtp_greeting_write(greeting);
+        engine->greeted = true;
+        err =
+            send_raw(engine, greeting + ZMTP_VERSION_BYTES, sizeof(greeting) - ZMTP_VERSION_BYTES);
+    }
     if (err < 0 || !whole)
         return err < 0 ? err : -EAGAIN;
     engine->head_size = 0;
@@ -437,7 +444,7 @@ int mesh_engine_init(struct mesh_engine *engine, int fd, enum mesh_socket_kind k
     *engine = (struct mesh_engine){.fd = fd, .kind = kind, .max_frame_bytes = max_frame_bytes};
     engine->last = &engine->parcels;
     zmtp_greeting_write(greeting);
-    if (send_raw(engine, greeting, sizeof(greeting)) == 0)
+    if (send_raw(engine, greeting, ZMTP_VERSION_BYTES) == 0)
         return 0;
     mesh_engine_fini(engine);
     return -ENOMEM;

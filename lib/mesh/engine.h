@@ -30,7 +30,9 @@ struct mesh_engine {
     enum mesh_socket_kind kind;
     size_t max_frame_bytes;
     enum mesh_engine_state state;
-    bool mute; /* the peer takes nothing more, though something may still come */
+    bool
+        greeted; /* all of ours is said: after the peer's version, so that libzmq tells its mechanism before it leaves */
+    bool mute;   /* the peer takes nothing more, though something may still come */
 
     /* What comes: a header, the frame behind it, the frame before it. */
     uint8_t
@@ -82,6 +84,12 @@ int mesh_engine_send(struct mesh_engine *engine, struct mesh_message *message);
 void mesh_engine_flush(struct mesh_engine *engine);
 /** Whether mesh_engine_send() would take a message. */
 bool mesh_engine_takes(const struct mesh_engine *engine);
+/** Whether its greeting failed for the peer's mechanism. */
+static inline bool mesh_engine_is_mismatched(const struct mesh_engine *engine)
+{
+    return engine->state == ENGINE_GREETING &&
+           zmtp_greeting_differs(engine->head, engine->head_size);
+}
 /** Whether to be woken when the socket takes more. */
 static inline bool mesh_engine_waits(const struct mesh_engine *engine)
 {

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "mesh/engine.h"
-#include "mesh/monitor.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -55,8 +54,9 @@ struct mesh_ipc {
     size_t n_slots, n_connections, n_greeting;
     uint64_t serial;
 
-    bool stirred;   /* poll() said that there is something */
-    size_t n_reads; /* since the last look */
+    enum mesh_handshake failed; /* the last one that was not over */
+    bool stirred;               /* poll() said that there is something */
+    size_t n_reads;             /* since the last look */
     TAILQ_HEAD(, connection) ready;
     struct connection *current; /* whose bytes the intake holds */
     struct mesh_intake intake;
@@ -177,6 +177,9 @@ static void end(struct mesh_ipc *ipc, struct connection *connection)
     size_t slot = ipc->kind == MESH_DEALER ? 0 : connection->peer & ((1u << SLOT_BITS) - 1);
 
     note_lost(ipc, connection);
+    if (connection->engine.state != ENGINE_OPEN)
+        ipc->failed = mesh_engine_is_mismatched(&connection->engine) ? MESH_HANDSHAKE_MISMATCH
+                                                                     : MESH_HANDSHAKE_BROKEN;
     set_ready(ipc, connection, false);
     if (ipc->current == connection)
         ipc->current = NULL;
@@ -369,6 +372,11 @@ bool mesh_ipc_is_ready(const struct mesh_ipc *ipc)
     return ipc->current || ipc->stirred || !TAILQ_EMPTY(&ipc->ready) || ipc->n_lost > 0;
 }
 
+enum mesh_handshake mesh_ipc_failure(const struct mesh_ipc *ipc)
+{
+    return ipc->kind == MESH_DEALER ? ipc->failed : MESH_HANDSHAKE_FINE;
+}
+
 bool mesh_ipc_takes(const struct mesh_ipc *ipc)
 {
     const struct connection *connection = find(ipc, 0);
@@ -421,7 +429,7 @@ static void end_broken(struct mesh_ipc *ipc, struct connection *connection, int 
     metric_add(ipc->broken, 1);
     if (ipc->told_ns == 0 || now_ns - ipc->told_ns > TELL_NS)
         log_warn("a connection was closed: %s", err == -EPROTO
-                                                    ? "what came is no ZMTP with the NULL mechanism"
+                                                    ? "what came is no ZMTP, or wants CURVE"
                                                 : err == -EMSGSIZE ? "a frame is over the limit"
                                                                    : strerror(-err));
     ipc->told_ns = now_ns;

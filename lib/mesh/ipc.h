@@ -8,6 +8,7 @@
 #define MESH_IPC_H
 
 #include "mesh/message.h"
+#include "mesh/monitor.h"
 
 #include <poll.h>
 
@@ -40,6 +41,8 @@ struct pollfd mesh_ipc_fd(const struct mesh_ipc *ipc);
 void mesh_ipc_polled(struct mesh_ipc *ipc, short revents);
 /** Whether mesh_ipc_recv() may have something. */
 bool mesh_ipc_is_ready(const struct mesh_ipc *ipc);
+/** How the last handshake of a DEALER failed; MISMATCH: the peer's mechanism is not NULL. */
+enum mesh_handshake mesh_ipc_failure(const struct mesh_ipc *ipc);
 /** Whether a DEALER would take a message. */
 bool mesh_ipc_takes(const struct mesh_ipc *ipc);
 

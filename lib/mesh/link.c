@@ -339,11 +339,11 @@ static void complain(struct mesh_link *link)
         log_warn("nobody answers at '%s' yet: still trying", link->options.endpoint);
 }
 
-static const char *what_failed(const struct mesh_link *link)
+static const char *what_failed(const struct mesh_link *link, enum mesh_handshake failed)
 {
     bool curve = link->options.security != NULL;
 
-    switch (link->transport.monitor.failed) {
+    switch (failed) {
     case MESH_HANDSHAKE_REFUSED:
         return "the peer refuses this key: its certificate must be added there";
     case MESH_HANDSHAKE_MISMATCH:
@@ -361,14 +361,14 @@ static const char *what_failed(const struct mesh_link *link)
  * the peer's death, which is no verdict. */
 static void hear_failure(struct mesh_link *link)
 {
-    bool verdict = link->transport.monitor.failed != MESH_HANDSHAKE_BROKEN;
-    const char *trouble = what_failed(link);
+    enum mesh_handshake failed = mesh_transport_failure(&link->transport);
+    const char *trouble;
 
-    link->transport.monitor.failed = MESH_HANDSHAKE_FINE;
-    if (link->state != LINK_CONNECTING)
+    if (failed == MESH_HANDSHAKE_FINE || link->state != LINK_CONNECTING)
         return;
+    trouble = what_failed(link, failed);
     link->trouble = trouble;
-    if (!verdict)
+    if (failed == MESH_HANDSHAKE_BROKEN)
         return;
     link->turned_away = true;
     if (!link->complained)
@@ -398,6 +398,7 @@ static bool is_cut(struct mesh_link *link)
 /* Also one that fell before HELLO: libzmq would try again each 50 ms. */
 static void look_for_end(struct mesh_link *link)
 {
+    hear_failure(link);
     if (is_cut(link))
         lose(link, "the connection was closed");
     if (link->broken[0])
@@ -417,8 +418,6 @@ bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
     if (link->state == LINK_IDLE && now_ns >= link->retry_at)
         open_socket(link);
     mesh_transport_watch(&link->transport, now_ns);
-    if (link->transport.monitor.failed)
-        hear_failure(link);
     if (link->state == LINK_CONNECTING)
         say_hello(link);
     mesh_link_flush(link);

@@ -220,6 +220,16 @@ void mesh_transport_watch(struct mesh_transport *transport, int64_t now_ns)
     read_monitor(transport);
 }
 
+enum mesh_handshake mesh_transport_failure(struct mesh_transport *transport)
+{
+    enum mesh_handshake failed = transport->monitor.failed;
+
+    transport->monitor.failed = MESH_HANDSHAKE_FINE;
+    if (transport->ipc)
+        failed = mesh_ipc_failure(transport->ipc);
+    return failed;
+}
+
 bool mesh_transport_next_lost(struct mesh_transport *transport, uint64_t *peer)
 {
     if (transport->n_lost > 0) {

@@ -42,7 +42,7 @@ struct mesh_transport {
     struct mesh_transport_options options;
     void *zmq; /* libzmq's socket; NULL: none */
     int zmq_fd;
-    struct mesh_monitor monitor; /* its `failed` is for the owner to reset */
+    struct mesh_monitor monitor;
     struct mesh_zap *zap;
     struct mesh_ipc *ipc; /* NULL: none */
     bool uncertain;       /* libzmq may have seen a message, and its descriptor does not tell */
@@ -81,6 +81,8 @@ int mesh_transport_recv(struct mesh_transport *transport, struct mesh_message *m
 void mesh_transport_note(struct mesh_transport *transport, struct mesh_message *hello);
 /** Look who has gone. libzmq is asked now and then: each time is a system call. */
 void mesh_transport_watch(struct mesh_transport *transport, int64_t now_ns);
+/** How the last handshake failed that did, since this was asked last. */
+enum mesh_handshake mesh_transport_failure(struct mesh_transport *transport);
 /** Who has gone; 0 at a DEALER. @return false: nobody else */
 bool mesh_transport_next_lost(struct mesh_transport *transport, uint64_t *peer);
 /** End the connection of one who was noted. */

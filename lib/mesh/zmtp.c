@@ -31,20 +31,24 @@ void zmtp_greeting_write(uint8_t out[ZMTP_GREETING_BYTES])
     memcpy(out + MECHANISM_AT, mechanism, sizeof(mechanism));
 }
 
+bool zmtp_greeting_differs(const uint8_t *bytes, size_t size)
+{
+    size_t known = size > MECHANISM_AT ? size - MECHANISM_AT : 0;
+
+    if (known > MECHANISM_BYTES)
+        known = MECHANISM_BYTES;
+    return memcmp(bytes + MECHANISM_AT, mechanism, known) != 0;
+}
+
 int zmtp_greeting_check(const uint8_t *bytes, size_t size)
 {
-    size_t known;
-
     if (size > 0 && bytes[0] != 0xff)
         return -EPROTO;
     if (size > 9 && !(bytes[9] & 1))
         return -EPROTO;
     if (size > MAJOR_AT && bytes[MAJOR_AT] < 3)
         return -EPROTO;
-    if (size <= MECHANISM_AT)
-        return 0;
-    known = size - MECHANISM_AT < MECHANISM_BYTES ? size - MECHANISM_AT : MECHANISM_BYTES;
-    return memcmp(bytes + MECHANISM_AT, mechanism, known) == 0 ? 0 : -EPROTO;
+    return zmtp_greeting_differs(bytes, size) ? -EPROTO : 0;
 }
 
 /* ---- frames ---------------------------------------------------------------------------------- */

@@ -13,8 +13,9 @@
 #include <stdint.h>
 
 #define ZMTP_GREETING_BYTES 64
-#define ZMTP_HEADER_MAX 9    /* bytes before a frame: flags, length */
-#define ZMTP_COMMAND_MAX 512 /* bytes of a command; libzmq's have less than 100 */
+#define ZMTP_VERSION_BYTES 12 /* of it, which say that it is one, and of what version */
+#define ZMTP_HEADER_MAX 9     /* bytes before a frame: flags, length */
+#define ZMTP_COMMAND_MAX 512  /* bytes of a command; libzmq's have less than 100 */
 
 struct zmtp_header {
     bool more;    /* another frame of the same message follows */
@@ -26,6 +27,9 @@ struct zmtp_header {
 void zmtp_greeting_write(uint8_t out[ZMTP_GREETING_BYTES]);
 /** Look at the bytes of a greeting that have come. @return 0: so far it is one; -EPROTO */
 int zmtp_greeting_check(const uint8_t *bytes, size_t size);
+
+/** Whether a greeting that was refused names another mechanism. */
+bool zmtp_greeting_differs(const uint8_t *bytes, size_t size);
 
 /** READY, a frame. @return its size, at most ZMTP_COMMAND_MAX */
 size_t zmtp_ready_write(enum mesh_socket_kind kind, uint8_t out[ZMTP_COMMAND_MAX]);

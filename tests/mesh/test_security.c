@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <zmq.h>
 
 static void assert_refused(struct mesh_channel **channel, const char *why)
@@ -78,6 +80,30 @@ static void a_plain_broker_is_no_secured_one(void **state)
 
     assert_refused(&channel, "not speak CURVE");
     broker_stop(&plain, 0);
+}
+
+/* There our own sockets meet libzmq's. */
+static void unix_sockets_ask_for_keys_too(void **state)
+{
+    struct place *place = *state;
+    char front[128], back[128];
+    const char *const fronts[] = {front, NULL}, *const backs[] = {back, NULL};
+    struct broker_options options = {.front = fronts, .back = backs};
+    struct broker *broker = NULL;
+    struct mesh_channel *channel;
+
+    snprintf(front, sizeof(front), "ipc:///tmp/dragoman-keys-%d-front", (int)getpid());
+    snprintf(back, sizeof(back), "ipc:///tmp/dragoman-keys-%d-back", (int)getpid());
+    options.security = &place->keys.broker;
+    assert_int_equal(broker_start(&options, &broker), 0);
+    channel = place_open(front, NULL);
+    assert_refused(&channel, "a key is needed");
+    broker_stop(&broker, 0);
+    options.security = NULL;
+    assert_int_equal(broker_start(&options, &broker), 0);
+    channel = place_open(front, &place->keys.caller);
+    assert_refused(&channel, "not speak CURVE");
+    broker_stop(&broker, 0);
 }
 
 static void an_unknown_worker_never_registers(void **state)
@@ -204,6 +230,7 @@ int main(void)
         TEST(no_key_is_refused),
         TEST(another_brokers_key_is_refused),
         TEST(a_plain_broker_is_no_secured_one),
+        TEST(unix_sockets_ask_for_keys_too),
         TEST(an_unknown_worker_never_registers),
         TEST(a_broker_without_keyrings_does_not_start),
         TEST(a_bound_server_lets_in_whom_it_knows),
