@@ -124,6 +124,9 @@ static void client_compressed_unary(void **state)
     unary_ok(world->channel, &request, &compressed);
     unary_ok(world->channel, &request, NULL);
     payload_free(request.payload);
+    request.payload = payload_new(271828, false); /* does not shrink */
+    unary_ok(world->channel, &request, &compressed);
+    payload_free(request.payload);
 }
 
 /* An answer is lz4 if the caller said that it may be and it shrinks. */
@@ -153,15 +156,23 @@ static void sum_of_inputs(struct world *world, const struct mesh_call_options *o
                           const uint32_t *sizes, size_t n, uint32_t sum)
 {
     struct mesh_stream *stream = stream_open(world->channel, "StreamingInputCall", options);
+    const Dragoman__Interop__V1__StreamingInputCallResponse *response;
     ProtobufCMessage *message = NULL;
+    uint32_t crc = 0;
 
-    for (size_t i = 0; i < n; i++) /* one shrinks, the next does not */
+    for (size_t i = 0; i < n; i++) { /* one shrinks, the next does not */
+        payload_message *payload = payload_new(sizes[i], i % 2 == 0);
+
         assert_int_equal(stream_put(stream, sizes[i], i % 2 == 0), 0);
+        crc = 31 * crc + mesh_crc32c(payload->body.data, payload->body.len);
+        payload_free(payload);
+    }
     assert_int_equal(mesh_stream_finish(stream), 0);
     assert_int_equal(mesh_stream_read(stream, &message, 20000), 0);
-    assert_int_equal(
-        ((Dragoman__Interop__V1__StreamingInputCallResponse *)message)->aggregated_payload_size,
-        sum);
+    response = (const Dragoman__Interop__V1__StreamingInputCallResponse *)message;
+    assert_int_equal(world->workers[0].received, n);
+    assert_int_equal(response->aggregated_payload_size, sum);
+    assert_int_equal(response->payload_crc, crc);
     protobuf_c_message_free_unpacked(message, NULL);
     stream_expect_end(stream, STATUS_OK);
     mesh_stream_destroy(&stream);
@@ -377,10 +388,16 @@ static struct status call_unimplemented(struct world *world,
 
 static void unimplemented_method(void **state)
 {
-    struct status status = call_unimplemented(*state, TEST_SERVICE);
+    struct world *world = *state;
+    const empty_message empty = DRAGOMAN__INTEROP__V1__EMPTY__INIT;
+    ProtobufCMessage *response = NULL;
+    struct status status = call_unimplemented(world, TEST_SERVICE);
 
     assert_int_equal(status.code, STATUS_UNIMPLEMENTED);
-    assert_non_null(strstr(status.message, "UnimplementedCall"));
+    assert_non_null(strstr(status.message, TEST_PATH("UnimplementedCall")));
+    assert_int_equal(mesh_unary(world->channel, TEST_SERVICE, "NoSuchCall", &empty.base, NULL,
+                                &response, &status),
+                     -EINVAL); /* its caller cannot know it either */
 }
 
 static void unimplemented_service(void **state)
@@ -415,11 +432,14 @@ static void cancel_after_begin(void **state)
     struct world *world = *state;
     struct interop_worker *worker = &world->workers[0];
     struct mesh_stream *stream = stream_open(world->channel, "StreamingInputCall", NULL);
+    ProtobufCMessage *message = NULL;
 
     assert_int_equal(stream_put(stream, 10, false), 0);
     rig_wait(worker->started == 1);
     mesh_stream_cancel(stream);
+    assert_int_equal(mesh_stream_read(stream, &message, 0), -ENODATA); /* at once */
     stream_expect_end(stream, STATUS_CANCELLED);
+    assert_int_equal(stream_put(stream, 10, false), -EPIPE);
     rig_wait(worker->ended == 1);
     assert_int_equal(worker->cancelled, 1);
     mesh_stream_destroy(&stream);
@@ -440,6 +460,19 @@ static void cancel_after_first_response(void **state)
     mesh_stream_destroy(&stream);
     rig_wait(worker->ended == 1);
     slot_is_back(world);
+}
+
+static void a_blocking_call_times_out(struct world *world)
+{
+    struct mesh_call_options hasty = {.timeout_ms = 30};
+    simple_request request = SIMPLE_REQUEST;
+    int64_t begun = clock_now_ns();
+
+    request.until_cancelled = true;
+    assert_int_equal(unary(world->channel, &request, &hasty, NULL).code, STATUS_DEADLINE_EXCEEDED);
+    assert_in_range((clock_now_ns() - begun) / 1000000, 30, 2000); /* slow machines */
+    rig_wait(world->workers[0].running == 0);
+    assert_int_equal(ping(world->channel, NULL), STATUS_OK);
 }
 
 static void timeout_on_sleeping_server(void **state)
@@ -464,6 +497,7 @@ static void timeout_on_sleeping_server(void **state)
     stream_expect_end(stream, STATUS_DEADLINE_EXCEEDED);
     rig_wait(worker->cancelled >= 1 && worker->running == 0);
     mesh_stream_destroy(&stream);
+    a_blocking_call_times_out(world);
     slot_is_back(world);
 }
 

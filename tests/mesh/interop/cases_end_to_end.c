@@ -240,16 +240,20 @@ static void disappearing_server(void **state)
 {
     struct world *world = *state;
     simple_request request = SIMPLE_REQUEST;
-    struct mesh_stream *stream;
-    struct status status;
+    struct mesh_stream *waiting, *talking;
 
     request.until_cancelled = true;
-    stream = unary_open(world->channel, &request, NULL);
-    rig_wait(world->workers[0].started == 1);
+    waiting = unary_open(world->channel, &request, NULL);
+    talking = stream_open(world->channel, "FullDuplexCall", NULL);
+    assert_int_equal(stream_ask(talking, 10, false, 10), 0);
+    stream_expect(talking, 10, false);
+    rig_wait(world->workers[0].started == 2);
     world_stop(world, 0);
-    status = stream_end(stream);
-    assert_int_equal(status.code, STATUS_UNAVAILABLE);
-    mesh_stream_destroy(&stream);
+    stream_expect_end(waiting, STATUS_UNAVAILABLE);
+    stream_expect_end(talking, STATUS_UNAVAILABLE);
+    assert_int_equal(world->workers[0].ended, 2); /* no handler outlives its server */
+    mesh_stream_destroy(&waiting);
+    mesh_stream_destroy(&talking);
     world_start(world, 0, NULL);
     unary_ok(world->channel, &(simple_request)SIMPLE_REQUEST,
              &(struct mesh_call_options){.wait_for_ready = true, .timeout_ms = 20000});
@@ -303,6 +307,7 @@ static void drain_waits(void **state)
     request.sleep_ms = 200;
     stream = unary_open(world->channel, &request, NULL);
     rig_wait(world->workers[0].started == 1);
+    assert_int_equal(mesh_server_drain(world->workers[0].server, 10), -ETIMEDOUT);
     assert_int_equal(mesh_server_drain(world->workers[0].server, 10000), 0);
     assert_int_equal(world->workers[0].running, 0);
     assert_int_equal(rig_read_all(stream, &status), 1);

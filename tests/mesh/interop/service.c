@@ -178,8 +178,12 @@ static void streaming_input_call(service *self,
             (const Dragoman__Interop__V1__StreamingInputCallRequest *)message;
 
         atomic_fetch_add(&worker->received, 1);
-        if (request->payload)
+        if (request->payload) {
             response.aggregated_payload_size += (uint32_t)request->payload->body.len;
+            response.payload_crc =
+                31 * response.payload_crc +
+                mesh_crc32c(request->payload->body.data, request->payload->body.len);
+        }
         protobuf_c_message_free_unpacked(message, NULL);
     }
     if (err == -ENODATA)

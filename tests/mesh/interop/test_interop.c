@@ -26,9 +26,11 @@ static bool fits(const struct interop_case *one, const struct transport *transpo
     if (wanted && strcmp(one->name, wanted) != 0)
         return false;
     if (one->flags & CURVE)
-        return transport->curve;
+        return transport->curve && transport->back;
     if (one->flags & ONCE)
         return strcmp(transport->name, "broker-tcp") == 0;
+    if (!transport->back && strchr(transport->front, '*') && (one->flags & BARE))
+        return false; /* no address before there is a server */
     return transport->back || !(one->flags & BROKERED);
 }
 

@@ -13,6 +13,10 @@
 
 const struct transport transports[] = {
     {.name = "direct-inproc", .front = "inproc://interop"},
+    {.name = "direct-ipc", .front = "ipc://%s/front"},
+    {.name = "direct-tcp", .front = "tcp://127.0.0.1:*"},
+    {.name = "direct-tcp-curve", .front = "tcp://127.0.0.1:*", .curve = true},
+    {.name = "broker-inproc", .front = "inproc://front", .back = "inproc://back"},
     {.name = "broker-ipc", .front = "ipc://%s/front", .back = "ipc://%s/back"},
     {.name = "broker-tcp", .front = "tcp://127.0.0.1:*", .back = "tcp://127.0.0.1:*"},
     {.name = "broker-tcp-curve",
@@ -141,7 +145,7 @@ void world_start(struct world *world, int i, const struct world_worker *wanted)
         .name = "interop",
         .context = world->context,
         .capacity = wanted && wanted->capacity ? wanted->capacity : WORLD_CAPACITY,
-        .security = security(world, &world->keys.worker),
+        .security = security(world, world->broker ? &world->keys.worker : &world->keys.broker),
         .heartbeat_ms = world->heartbeat_ms,
         .interceptors = interceptors,
         .n_interceptors = 2,
@@ -153,6 +157,8 @@ void world_start(struct world *world, int i, const struct world_worker *wanted)
     assert_int_equal(echo_add(worker->server), 0); /* for raw callers */
     add_labels(worker->server, wanted ? wanted->labels : NULL);
     assert_int_equal(mesh_server_start(worker->server), 0);
+    if (!world->broker)
+        snprintf(world->front, 128, "%s", mesh_server_endpoint(worker->server));
     rig_wait(mesh_server_ready(worker->server));
 }
 
@@ -226,7 +232,7 @@ struct raw *world_raw_answerer(struct world *world)
 int world_count(const struct world *world, int n, int fewer)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    n = n / 10 > fewer ? n / 10 : fewer;
+    n = n / 3 > fewer ? n / 3 : fewer;
 #endif
     return world->transport->proxied ? fewer : n;
 }

@@ -29,7 +29,7 @@ enum {
     BROKERED = 2, /* means nothing without a broker */
     BEATS = 4,    /* a heartbeat each 100 ms */
     ONCE = 8,     /* the same over any transport: over broker-tcp only */
-    CURVE = 16,   /* means nothing without keys */
+    CURVE = 16,   /* means nothing without keys, and a broker that checks them */
 };
 
 /* What workers' interceptors look for in metadata: a status to end the call with, a token. */
