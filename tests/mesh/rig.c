@@ -215,6 +215,57 @@ size_t rig_read_all(struct mesh_stream *stream, struct status *status)
     return n;
 }
 
+struct mesh_stream *rig_stream_open(const struct rig *rig, const char *method,
+                                    const struct mesh_call_options *options)
+{
+    struct mesh_stream *stream = NULL;
+
+    assert_int_equal(mesh_stream_open(rig->channel, ECHO, method, options, &stream), 0);
+    return stream;
+}
+
+void rig_expect_end(struct mesh_stream *stream, enum status_code code)
+{
+    struct status status;
+
+    rig_read_all(stream, &status);
+    if (status.code != code)
+        fail_msg("%s: %s", status_name(status.code), status.message);
+}
+
+struct burst {
+    struct mesh_channel *channel;
+    atomic_int left, ok, ended;
+};
+
+/* A call has ended, or none has begun: begin the next. Counts it last, for then the burst may be gone. */
+static void burst_next(void *arg, const struct status *status, ProtobufCMessage *response)
+{
+    struct burst *burst = arg;
+    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
+
+    if (status)
+        atomic_fetch_add(&burst->ok, status->code == STATUS_OK && response);
+    if (response)
+        protobuf_c_message_free_unpacked(response, NULL);
+    if (atomic_fetch_sub(&burst->left, 1) > 0 &&
+        mesh_unary_start(burst->channel, ECHO, "Unary", &request.base, NULL, burst_next, burst) < 0)
+        atomic_fetch_add(&burst->ended, 1); /* not well */
+    if (status)
+        atomic_fetch_add(&burst->ended, 1);
+}
+
+void rig_burst(const struct rig *rig, int calls, int at_once)
+{
+    struct burst burst = {.channel = rig->channel};
+
+    atomic_init(&burst.left, calls);
+    for (int i = 0; i < at_once; i++)
+        burst_next(&burst, NULL, NULL);
+    rig_wait(burst.ended == calls);
+    assert_int_equal(burst.ok, calls);
+}
+
 size_t rig_rss_bytes(void)
 {
     FILE *file = fopen("/proc/self/statm", "r");

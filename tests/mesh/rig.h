@@ -68,6 +68,15 @@ struct status rig_unary(struct mesh_channel *channel, const echo_request *reques
 /** Read to the end. @return messages read; *status is how it ended */
 size_t rig_read_all(struct mesh_stream *stream, struct status *status);
 
+/** Open a stream of Echo. */
+struct mesh_stream *rig_stream_open(const struct rig *rig, const char *method,
+                                    const struct mesh_call_options *options);
+/** Read to the end, which must be this one. */
+void rig_expect_end(struct mesh_stream *stream, enum status_code code);
+
+/** So many empty calls that belong to no thread, that many of them at once: all end well. */
+void rig_burst(const struct rig *rig, int calls, int at_once);
+
 size_t rig_rss_bytes(void);
 
 /* What else a process may come to hold while a test watches its memory. A sanitizer keeps what is freed. */

@@ -9,24 +9,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-static struct mesh_stream *open_stream(struct rig *rig, const char *method,
-                                       const struct mesh_call_options *options)
-{
-    struct mesh_stream *stream = NULL;
-
-    assert_int_equal(mesh_stream_open(rig->channel, ECHO, method, options, &stream), 0);
-    return stream;
-}
-
-static void expect_end(struct mesh_stream *stream, enum status_code code)
-{
-    struct status status;
-
-    rig_read_all(stream, &status);
-    if (status.code != code)
-        fail_msg("%s: %s", status_name(status.code), status.message);
-}
-
 /* ---- a loop of one's own -------------------------------------------------------------------- */
 
 /* One descriptor, many streams: each is reported when it may go on, and at its end. */
@@ -67,7 +49,7 @@ static void a_loop_with_one_descriptor(void **state)
     assert_int_equal(mesh_poller_create(&poller), 0);
     fd.fd = mesh_poller_fd(poller);
     for (int i = 0; i < STREAMS; i++) {
-        talkers[i].stream = open_stream(*state, "Chat", NULL);
+        talkers[i].stream = rig_stream_open(*state, "Chat", NULL);
         assert_int_equal(mesh_poller_add(poller, talkers[i].stream, &talkers[i]), 0);
     }
     for (int left = STREAMS; left > 0;) {
@@ -86,35 +68,13 @@ static void a_loop_with_one_descriptor(void **state)
     assert_int_equal(poll(&fd, 1, 0), 0);
     for (int i = 0; i < STREAMS; i++) {
         assert_int_equal(talkers[i].read, TALKER_ROUNDS);
-        expect_end(talkers[i].stream, STATUS_OK);
+        rig_expect_end(talkers[i].stream, STATUS_OK);
         if (i % 2 == 0)
             mesh_poller_remove(poller, talkers[i].stream);
     }
     mesh_poller_destroy(&poller);
     for (int i = 0; i < STREAMS; i++)
         mesh_stream_destroy(&talkers[i].stream);
-}
-
-struct burst {
-    struct mesh_channel *channel;
-    atomic_int left, ok, ended;
-};
-
-static void burst_next(void *arg, const struct status *status, ProtobufCMessage *response)
-{
-    struct burst *burst = arg;
-    echo_request request = DRAGOMAN__TEST__V1__ECHO_REQUEST__INIT;
-
-    if (status) {
-        atomic_fetch_add(&burst->ok, status->code == STATUS_OK && response);
-        if (response)
-            protobuf_c_message_free_unpacked(response, NULL);
-        atomic_fetch_add(&burst->ended, 1);
-    }
-    if (atomic_fetch_sub(&burst->left, 1) > 0)
-        assert_int_equal(
-            mesh_unary_start(burst->channel, ECHO, "Unary", &request.base, NULL, burst_next, burst),
-            0);
 }
 
 /* ---- who drives ------------------------------------------------------------------------------ */
@@ -138,18 +98,6 @@ static void *call_until_it_fails(void *arg)
     return NULL;
 }
 
-/* Calls that belong to no thread. */
-static void run_burst(struct rig *rig)
-{
-    struct burst burst = {.channel = rig->channel};
-
-    atomic_init(&burst.left, 100);
-    for (int i = 0; i < 3; i++)
-        burst_next(&burst, NULL, NULL);
-    rig_wait(burst.ended == 100);
-    assert_int_equal(burst.ok, 100);
-}
-
 /* Threads that block come and go; whoever of them drives, all get their answers. */
 static void drivers_take_turns(void **state)
 {
@@ -166,7 +114,7 @@ static void drivers_take_turns(void **state)
             pthread_create(&callers[i].thread, NULL, call_until_it_fails, &callers[i]);
         }
         if (round % 2 == 1)
-            run_burst(rig);
+            rig_burst(rig, 100, 3);
         for (int i = 0; i < n; i++) {
             pthread_join(callers[i].thread, NULL);
             if (callers[i].status.code != STATUS_OK)
@@ -247,13 +195,6 @@ static void a_channel_ends_under_its_driver(void **state)
     rig_wait(echo_counts.cancelled == 1);
 }
 
-/* A sanitizer keeps what is freed. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RSS_SLACK ((size_t)1 << 30)
-#else
-#define RSS_SLACK ((size_t)8 << 20)
-#endif
-
 /* ---- many, left ------------------------------------------------------------------------------ */
 
 /* Start calls and leave them; then wait until the server has seen the last of them. @return bytes resident */
@@ -269,7 +210,7 @@ static size_t abandon(struct rig *rig, int calls)
         struct mesh_stream *streams[AT_ONCE];
 
         for (int i = 0; i < AT_ONCE; i++) {
-            streams[i] = open_stream(rig, i % 3 == 0 ? "Expand" : "Chat", NULL);
+            streams[i] = rig_stream_open(rig, i % 3 == 0 ? "Expand" : "Chat", NULL);
             assert_int_equal(mesh_stream_write(streams[i], &request.base, 0), 0);
             if (i % 2 == 0)
                 assert_int_equal(mesh_stream_finish(streams[i]), 0);
@@ -289,7 +230,7 @@ static void abandoned_calls_leave_nothing(void **state)
     struct rig *rig = *state;
     size_t rss = abandon(rig, 5000);
 
-    assert_in_range(abandon(rig, 5000), 0, rss + RSS_SLACK);
+    assert_in_range(abandon(rig, 5000), 0, rss + RIG_RSS_SLACK);
 }
 
 struct late {
