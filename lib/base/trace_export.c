@@ -42,6 +42,7 @@ static struct {
     struct trace_span *first, **last;
     size_t n;
     int64_t stop_ms; /* when patience ends; 0: no stop yet */
+    bool gone;       /* the thread needs nothing any more */
 } exporter = {.lock = PTHREAD_MUTEX_INITIALIZER, .last = &exporter.first, .ratio = 1};
 
 bool trace_enabled(void)
@@ -241,6 +242,10 @@ static void *export_all(void *arg)
             metric_add(exporter.outcomes[OUTCOME_DROPPED], (double)n);
         free_list(spans);
     }
+    pthread_mutex_lock(&exporter.lock);
+    exporter.gone = true;
+    pthread_cond_signal(&exporter.changed); /* trace_stop() */
+    pthread_mutex_unlock(&exporter.lock);
     return NULL;
 }
 
@@ -309,6 +314,7 @@ int trace_start(const char *endpoint, const char *process, double ratio)
         return err;
     exporter.ratio = ratio;
     exporter.stop_ms = 0;
+    exporter.gone = false;
     exporter.complained = false;
     snprintf(exporter.process, sizeof(exporter.process), "%s", process);
     make_metrics();
@@ -322,23 +328,33 @@ int trace_start(const char *endpoint, const char *process, double ratio)
     return 0;
 }
 
-void trace_stop(void)
+/* @return whether the thread came to its end, not much later than its patience */
+static bool stop_thread(void)
 {
-    struct timespec end;
+    int64_t until;
+    bool gone;
 
-    if (!trace_enabled())
-        return;
     pthread_mutex_lock(&exporter.lock);
     atomic_store(&exporter.enabled, false);
     exporter.stop_ms = clock_now_ms() + STOP_MS;
     pthread_cond_signal(&exporter.changed);
+    until = exporter.stop_ms + 1000;
+    while (!exporter.gone && clock_now_ms() < until)
+        wait_until(until);
+    gone = exporter.gone;
     pthread_mutex_unlock(&exporter.lock);
-    clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += STOP_MS / 1000 + 1;
-    if (pthread_timedjoin_np(exporter.thread, NULL, &end) != 0) { /* a name server that is silent */
+    return gone;
+}
+
+void trace_stop(void)
+{
+    if (!trace_enabled())
+        return;
+    if (!stop_thread()) { /* a name server that is silent */
         pthread_detach(exporter.thread);
         return; /* what it uses stays */
     }
+    pthread_join(exporter.thread, NULL);
     pthread_cond_destroy(&exporter.changed);
     free(exporter.path);
     exporter.path = NULL;
