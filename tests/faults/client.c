@@ -75,7 +75,7 @@ static struct mesh_channel *channel;
 static const struct kind *mix[KINDS_MAX];
 static int n_mix;
 static atomic_ullong serial;
-static int64_t until_ms;
+static _Atomic int64_t until_ms;
 
 /* ---- one call -------------------------------------------------------------------------------- */
 
@@ -91,9 +91,9 @@ static void bad(uint64_t id, const char *why)
 
 static struct mesh_call_options begin(const struct kind *kind, uint64_t id, int64_t deadline_ms)
 {
-    journal("invoke call=%llu kind=%s again=%d deadline_ms=%lld work_ms=%lld",
+    journal("invoke call=%llu kind=%s again=%d deadline_ms=%lld work_ms=%lld wall=%lld",
             (unsigned long long)id, kind->name, kind->idempotent, (long long)deadline_ms,
-            (long long)config.work_ms);
+            (long long)config.work_ms, journal_wall_ns());
     return (struct mesh_call_options){.timeout_ms = deadline_ms,
                                       .idempotent = kind->idempotent,
                                       .wait_for_ready = config.patient,
@@ -131,10 +131,14 @@ static _Atomic(struct pending *) all_pending;
 static struct pending *pending_new(uint64_t id)
 {
     struct pending *pending = calloc(1, sizeof(*pending));
+    pthread_condattr_t clock;
 
     pending->id = id;
     pthread_mutex_init(&pending->lock, NULL);
-    pthread_cond_init(&pending->changed, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&pending->changed, &clock);
+    pthread_condattr_destroy(&clock);
     pending->next = atomic_load(&all_pending);
     while (!atomic_compare_exchange_weak(&all_pending, &pending->next, pending)) {
     }
@@ -171,7 +175,7 @@ static void call_unary(const struct kind *kind, uint64_t id)
     if (mesh_unary_start(channel, LEDGER, "Enter", &request.base, &options, unary_done, pending) <
         0)
         bad(id, "not-started");
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += SILENCE_MS / 1000;
     pthread_mutex_lock(&pending->lock);
     while (pending->ends == 0 && err == 0)
@@ -332,6 +336,13 @@ static void *make_calls(void *arg)
     return NULL;
 }
 
+/* SIGTERM: the calls under way are the last. */
+static void finish(int number)
+{
+    (void)number;
+    until_ms = 0;
+}
+
 static int read_mix(void)
 {
     char names[256];
@@ -363,6 +374,7 @@ static int run(void)
     for (int64_t left = 5000; left > 0 && !mesh_channel_connected(channel); left--)
         sleep_ms(1);
     until_ms = clock_now_ms() + config.seconds * 1000;
+    signal(SIGTERM, finish);
     for (int64_t i = 0; i < config.threads; i++) {
         if (pthread_create(&threads[i], NULL, make_calls, NULL) != 0)
             return EXIT_FAILURE;

@@ -74,6 +74,13 @@ class History:
     def invoked(self):
         return {number: call for number, call in self.calls.items() if call.invoke}
 
+    def of(self, client):
+        """Only that client's calls."""
+        own = History([])
+        index = int(client.name.removeprefix("client"))
+        own.calls.update((number, call) for number, call in self.calls.items() if number >> 40 == index)
+        return own
+
     def count(self, status):
         return sum(call.status == status for call in self.calls.values())
 

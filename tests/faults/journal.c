@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int fd = -1;
@@ -19,6 +20,14 @@ void journal_open(const char *path)
         fprintf(stderr, "cannot open '%s': %s\n", path, strerror(errno));
         exit(1);
     }
+}
+
+long long journal_wall_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 void journal(const char *fmt, ...)

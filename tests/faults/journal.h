@@ -15,6 +15,9 @@ void journal_open(const char *path);
 /** Thread-safe. */
 void journal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/** The wall clock, for lines by which a test sees that it has moved. */
+long long journal_wall_ns(void);
+
 /* What a receipt proves, and how receipts of a stream hang together. */
 uint64_t ledger_proof(uint64_t secret, uint32_t seq);
 uint64_t ledger_chain(uint64_t chain, uint64_t proof, uint64_t bytes);

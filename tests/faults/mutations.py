@@ -55,6 +55,19 @@ MUTATIONS = [
           "             mesh_timer_set(&channel->deadlines, &stream->timer, stream->deadline_ns) < 0)",
           "             !channel)",
           "CLIENT", "broker_stopped", "I2: call"),
+    fault("I8", "a caller's deadline is a time of the wall clock", "lib/mesh/stream.c",
+          "        mesh_deadline_after(seen->begun_ns, options->timeout_ms * NS_PER_MS);",
+          "        mesh_deadline_after(({\n"
+          "            static int64_t apart_ns;\n"
+          "            struct timespec now;\n"
+          "            clock_gettime(CLOCK_REALTIME, &now);\n"
+          "            int64_t wall_ns = now.tv_sec * 1000 * NS_PER_MS + now.tv_nsec;\n"
+          "            apart_ns = apart_ns ? apart_ns : seen->begun_ns - wall_ns;\n"
+          "            wall_ns + apart_ns;\n"
+          "        }), options->timeout_ms * NS_PER_MS);",
+          "CLIENT", "wall_clock_jumps", "ended DEADLINE_EXCEEDED"),
+    fault("I8", "a broker's clock is the wall clock", "lib/base/clock.c", "CLOCK_MONOTONIC", "CLOCK_REALTIME",
+          "BROKER", "wall_clock_jumps", "ended DEADLINE_EXCEEDED"),
     fault("I7", "connections take the last descriptor", "lib/mesh/monitor.c",
           "    if (fd < monitor->most_fd)\n        return;\n", "    if (fd >= 0)\n        return;\n",
           "BROKER", "descriptors_run_out", "seconds of processor time"),

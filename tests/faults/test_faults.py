@@ -192,6 +192,49 @@ class Faults(unittest.TestCase):
     def test_worker_in_a_black_hole(self):
         self.cut_off("hole", "pass", 1, 6, True)
 
+    # ---- clocks ------------------------------------------------------------------------------
+
+    def test_wall_clock_jumps(self):
+        """An hour ahead, an hour back, at half speed: no call fails, none is late, every session stands."""
+        with World(wall_clock=True) as world:
+            broker, clock = world.broker(), world.wall_clock
+            workers = [world.worker() for _ in range(2)]
+            steady = world.client("--mix=once,again,converse,pour", "--threads=4", "--seconds=300")
+            hasty = world.client("--mix=hasty", "--threads=2", "--seconds=300")
+            hopeless = world.client("--mix=once", "--threads=2", "--seconds=300", "--work-ms=400", "--deadline-ms=200")
+            clients = [steady, hasty, hopeless]
+            stamps = []
+            time.sleep(1.0)
+            for ahead_s, rate in ((3600, 1.0), (-3600, 1.0), (-3600, 0.5)):
+                clock.set(ahead_s, rate)
+                before = time.monotonic_ns()
+                comer = world.worker(ready=False)  # that it comes is a line in its log and the broker's
+                time.sleep(1.5 / rate)
+                stamps.append((comer, (before, time.monotonic_ns())))
+            world.finish(clients)
+            failed = list(world.history().of(steady).allowed({"OK"}))
+            self.assertEqual(failed[:20], [], f"{len(failed)} failed")
+            checked = self.check(world, least_ok=0.5, allowed={"OK", "DEADLINE_EXCEEDED"})
+            self.assertEqual(set(checked.of(hopeless).statuses()), {"DEADLINE_EXCEEDED"})
+            self.assertFalse(broker.metric("dragoman_broker_workers_lost_total"))
+            for process in [*clients, *workers]:
+                self.assertNotIn("is over", world.log(process.name))
+            self.clock_was_moved(world, checked, clients, workers, stamps)
+
+    def clock_was_moved(self, world, checked, clients, workers, stamps):
+        """For everybody: else nothing is proven."""
+        clock, found = world.wall_clock, []
+        for client in clients:
+            found += clock.wrong_stamps(client.name, [(call.invoke.at, int(call.invoke.wall))
+                                                      for call in checked.of(client).invoked().values()])
+        for worker in workers:
+            found += clock.wrong_stamps(worker.name, [(line.at, int(line.wall)) for call in checked.calls.values()
+                                                      for line in call.starts if int(line.worker) == worker.pid])
+        for number, (worker, between) in enumerate(stamps):
+            found += clock.wrong_line(world.log("broker0"), len(workers) + number, " serves ", between)
+            found += clock.wrong_line(world.log(worker.name), 0, "registered with the broker", between)
+        self.assertEqual(found, [])
+
     # ---- load --------------------------------------------------------------------------------
 
     def test_slow_reader(self):

@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """The checker itself: for each invariant a history that breaks it, and one that does not."""
+import datetime
+import tempfile
+import time
 import unittest
 
 import history
+from wall_clock import WallClock
 
 GOOD = """
 1000 invoke call=1 kind=once again=0 deadline_ms=100 work_ms=1
@@ -104,6 +108,23 @@ class Checker(unittest.TestCase):
         unexecuted = "\n".join(row for row in failed.splitlines() if "start" not in row)
         self.assertEqual(findings(unexecuted, "nothing_lost"), [])
         self.rejects("I11", unexecuted.replace("UNAVAILABLE", "INTERNAL"), "nothing_lost")
+
+    def test_a_wall_clock_that_is_not_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            clock = WallClock(folder, "")
+            first = time.monotonic_ns()
+            clock.set(3600)
+            now = time.monotonic_ns()
+            read = [(at, clock.at(at)) for at in (first, now)]
+            self.assertEqual(list(clock.wrong_stamps("it", read)), [])
+            unmoved = [(first, clock.at(first)), (now, clock.at(now) - 3600 * history.S)]
+            self.assertIn("-3600.000 s off", next(clock.wrong_stamps("it", unmoved), ""))
+            self.assertTrue(list(clock.wrong_stamps("it", read[:1])), "nothing was written after it was moved")
+            stamp = datetime.datetime.fromtimestamp(clock.at(now) / history.S, datetime.timezone.utc)
+            line = '{"time":"%s","message":"it comes"}' % stamp.isoformat().replace("+00:00", "Z")
+            self.assertEqual(list(clock.wrong_line(line, 0, "comes", (now, now))), [])
+            self.assertTrue(list(clock.wrong_line(line, 0, "comes", (first, first))))
+            self.assertTrue(list(clock.wrong_line(line, 1, "comes", (now, now))))
 
     def test_rubbish_is_no_history(self):
         with self.assertRaises(ValueError):

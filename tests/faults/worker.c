@@ -38,8 +38,9 @@ static atomic_int running;
 
 static void enter(const char *kind, uint64_t call)
 {
-    journal("start call=%llu kind=%s worker=%d running=%d capacity=%d", (unsigned long long)call,
-            kind, (int)getpid(), atomic_fetch_add(&running, 1) + 1, (int)config.capacity);
+    journal("start call=%llu kind=%s worker=%d running=%d capacity=%d wall=%lld",
+            (unsigned long long)call, kind, (int)getpid(), atomic_fetch_add(&running, 1) + 1,
+            (int)config.capacity, journal_wall_ns());
 }
 
 static void leave(uint64_t call, void *handle)
@@ -171,7 +172,7 @@ int main(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    log_init("faults-worker", LOG_INFO, LOG_FORMAT_TEXT);
+    log_init("faults-worker", LOG_INFO, LOG_FORMAT_AUTO);
     journal_open(config.journal);
     return serve(&signals);
 }

@@ -9,6 +9,7 @@ import threading
 import time
 
 import history
+from wall_clock import WallClock
 
 BUILD = os.environ["DRAGOMAN_BUILD"]
 TOOLS = os.path.join(BUILD, "tests", "faults")
@@ -84,8 +85,11 @@ class Broker:
 
 
 class World:
-    def __init__(self):
+    def __init__(self, wall_clock=False):
         self.folder = tempfile.mkdtemp(prefix="dragoman-faults-")
+        self.wall_clock = None
+        if wall_clock:
+            self.wall_clock = WallClock(self.folder, os.path.join(TOOLS, "libfaults_wall_clock.so"))
         self.processes = []
         self.brokers = []
         self.faults = []  # monotonic ns
@@ -94,6 +98,8 @@ class World:
         self.sampling = None
 
     def spawn(self, name, command, **options):
+        if self.wall_clock:
+            options["env"] = self.wall_clock.environment(command[0])
         with open(os.path.join(self.folder, name + ".log"), "ab") as log:
             process = subprocess.Popen(command, stdin=options.pop("stdin", subprocess.DEVNULL), stdout=log,
                                        stderr=log, **options)
@@ -172,6 +178,12 @@ class World:
         time.sleep(seconds)
         process.send_signal(signal.SIGCONT)
         self.fault()
+
+    def finish(self, clients):
+        """SIGTERM: the calls under way are their last."""
+        for client in clients:
+            client.terminate()
+        self.wait(clients)
 
     def drain(self, process, seconds=40):
         """SIGTERM: it must leave by itself."""
