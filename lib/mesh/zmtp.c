@@ -3,6 +3,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #define MORE 0x01
 #define LONG 0x02
@@ -170,12 +171,8 @@ static const uint8_t *next_property(const uint8_t *at, const uint8_t *end, const
 /* Names of properties know no case. */
 static bool is_named(const uint8_t *property, const char *name)
 {
-    size_t length = strlen(name);
-    bool same = property[0] == length;
-
-    for (size_t i = 0; same && i < length; i++)
-        same = (property[1 + i] | 0x20) == (name[i] | 0x20);
-    return same;
+    return property[0] == strlen(name) &&
+           strncasecmp((const char *)property + 1, name, strlen(name)) == 0;
 }
 
 int zmtp_ready_check(enum mesh_socket_kind kind, const uint8_t *body, size_t size)
