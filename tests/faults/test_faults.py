@@ -2,7 +2,6 @@
 """Real processes, broken on purpose under load; then the checker reads what all of them wrote down."""
 import os
 import random
-import socket
 import time
 import unittest
 
@@ -14,7 +13,7 @@ EVERYTHING = "once,again,converse,pour,cancel,hasty"
 FAILS = {"OK", "UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED"}  # when something dies
 
 
-class Faults(unittest.TestCase):
+class Checks(unittest.TestCase):
     def check(self, world, *more, least_ok=0.2, allowed=FAILS, late_ms=250):
         """The invariants; and that most calls were served, so that they mean something."""
         world.quiesced()
@@ -30,6 +29,8 @@ class Faults(unittest.TestCase):
         self.assertGreater(statuses["OK"], least_ok * total)
         return checked
 
+
+class Faults(Checks):
     # ---- workers -----------------------------------------------------------------------------
 
     def test_worker_killed(self):
@@ -158,39 +159,6 @@ class Faults(unittest.TestCase):
             # late as that, and may run. Its caller was told in time, and it runs once.
             checked = self.check(world, lambda history: history.ends_in_time(800), late_ms=2500)
             self.assertGreater(checked.count("DEADLINE_EXCEEDED"), 0)
-
-    # ---- connections -------------------------------------------------------------------------
-
-    def cut_off(self, how, again, times, apart_s, to_workers):
-        with World() as world:
-            broker = world.broker()
-            port, tell = world.proxy(broker.back if to_workers else broker.front)
-            to = f"tcp://127.0.0.1:{port}"
-            world.worker(to=to if to_workers else None)
-            world.worker()
-            client = world.client(f"--mix={EVERYTHING}", "--threads=8", f"--seconds={int(times * apart_s) + 3}",
-                                  "--deadline-ms=6000", to=None if to_workers else to)
-            for _ in range(times):
-                time.sleep(1.0)
-                tell(how)
-                time.sleep(apart_s - 1)
-                tell(again)
-            world.wait([client])
-            until(lambda: broker.workers() == 2, "both workers are there")
-            self.check(world)
-
-    def test_caller_cut(self):
-        self.cut_off("cut", "pass", 3, 1.5, False)
-
-    def test_worker_cut(self):
-        self.cut_off("cut", "pass", 3, 1.5, True)
-
-    def test_caller_in_a_black_hole(self):
-        """No byte comes or goes, and no connection ends: only heartbeats can tell."""
-        self.cut_off("hole", "pass", 1, 6, False)
-
-    def test_worker_in_a_black_hole(self):
-        self.cut_off("hole", "pass", 1, 6, True)
 
     # ---- clocks ------------------------------------------------------------------------------
 
@@ -347,8 +315,7 @@ class Faults(unittest.TestCase):
             before = cpu_seconds(pid)
             time.sleep(1.0)
             alone = cpu_seconds(pid) - before
-            crowd = [socket.create_connection(("127.0.0.1", random.choice((broker.front, broker.back))))
-                     for _ in range(150)]
+            crowd = [broker.connect(random.choice(("front", "back"))) for _ in range(150)]
             for connection in crowd:
                 self.addCleanup(connection.close)
             time.sleep(0.5)
@@ -363,6 +330,41 @@ class Faults(unittest.TestCase):
             world.worker()
             world.wait([late, client])
             self.check(world, least_ok=0.999, allowed={"OK"})
+
+
+class Network(Checks):
+    """What happens to connections between machines: over tcp only."""
+
+    def cut_off(self, how, again, times, apart_s, to_workers):
+        with World() as world:
+            broker = world.broker()
+            port, tell = world.proxy(broker.ports["back" if to_workers else "front"])
+            to = f"tcp://127.0.0.1:{port}"
+            world.worker(to=to if to_workers else None)
+            world.worker()
+            client = world.client(f"--mix={EVERYTHING}", "--threads=8", f"--seconds={int(times * apart_s) + 3}",
+                                  "--deadline-ms=6000", to=None if to_workers else to)
+            for _ in range(times):
+                time.sleep(1.0)
+                tell(how)
+                time.sleep(apart_s - 1)
+                tell(again)
+            world.wait([client])
+            until(lambda: broker.workers() == 2, "both workers are there")
+            self.check(world)
+
+    def test_caller_cut(self):
+        self.cut_off("cut", "pass", 3, 1.5, False)
+
+    def test_worker_cut(self):
+        self.cut_off("cut", "pass", 3, 1.5, True)
+
+    def test_caller_in_a_black_hole(self):
+        """No byte comes or goes, and no connection ends: only heartbeats can tell."""
+        self.cut_off("hole", "pass", 1, 6, False)
+
+    def test_worker_in_a_black_hole(self):
+        self.cut_off("hole", "pass", 1, 6, True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Soak(unittest.TestCase):
     def soak(self, world, broker, calls):
         world.serial += 1
         name = f"soak{world.serial}"
-        process = world.spawn(name, [os.path.join(TOOLS, "faults_soak"), f"tcp://127.0.0.1:{broker.front}", str(calls)])
+        process = world.spawn(name, [os.path.join(TOOLS, "faults_soak"), broker.endpoint("front"), str(calls)])
         world.wait([process], 600)
         said = dict(word.split("=") for word in world.log(name).split() if "=" in word)
         self.assertEqual((int(said["ended"]), said["wrong"]), (calls, "0"))

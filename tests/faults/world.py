@@ -17,6 +17,7 @@ TOOLS = os.path.join(BUILD, "tests", "faults")
 BROKER = os.environ.get("FAULTS_BROKER") or os.path.join(BUILD, "broker", "dragoman-broker")
 WORKER = os.environ.get("FAULTS_WORKER") or os.path.join(TOOLS, "faults_worker")
 CLIENT = os.environ.get("FAULTS_CLIENT") or os.path.join(TOOLS, "faults_client")
+OVER = os.environ.get("FAULTS_OVER", "tcp")  # or ipc
 SANITIZED = os.environ.get("DRAGOMAN_SANITIZE", "") != ""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -53,13 +54,28 @@ def until(condition, what, seconds=20):
 class Broker:
     def __init__(self, world, name, flags, command):
         self.world, self.name, self.flags, self.command = world, name, flags, command
-        self.front, self.back, self.admin = free_port(), free_port(), free_port()
+        self.ports = {"front": free_port(), "back": free_port()}
+        self.admin = free_port()
         self.process = None
         self.start()
 
+    def path(self, side):
+        return os.path.join(self.world.folder, f"{self.name}.{side}")
+
+    def endpoint(self, side):
+        return f"tcp://127.0.0.1:{self.ports[side]}" if OVER == "tcp" else f"ipc://{self.path(side)}"
+
+    def connect(self, side):
+        """A bare connection that says nothing."""
+        if OVER == "tcp":
+            return socket.create_connection(("127.0.0.1", self.ports[side]))
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self.path(side))
+        return connection
+
     def start(self):
-        self.process = self.world.spawn(self.name, [*self.command, BROKER, f"--front=tcp://127.0.0.1:{self.front}",
-                                                    f"--back=tcp://127.0.0.1:{self.back}",
+        self.process = self.world.spawn(self.name, [*self.command, BROKER, f"--front={self.endpoint('front')}",
+                                                    f"--back={self.endpoint('back')}",
                                                     f"--admin=127.0.0.1:{self.admin}", *self.flags])
         until(self.page, f"{self.name} serves /metrics")
 
@@ -113,10 +129,10 @@ class World:
         return broker
 
     def fronts(self):
-        return ",".join(f"tcp://127.0.0.1:{broker.front}" for broker in self.brokers)
+        return ",".join(broker.endpoint("front") for broker in self.brokers)
 
     def backs(self):
-        return ",".join(f"tcp://127.0.0.1:{broker.back}" for broker in self.brokers)
+        return ",".join(broker.endpoint("back") for broker in self.brokers)
 
     def worker(self, *flags, to=None, ready=True):
         self.serial += 1
@@ -136,8 +152,8 @@ class World:
             f"--journal={self.journal(f'client{self.serial}')}", *flags])
 
     def liar(self, broker, seconds, seed):
-        return self.spawn(f"liar{seed}", [os.path.join(TOOLS, "faults_liar"), f"tcp://127.0.0.1:{broker.front}",
-                                          f"tcp://127.0.0.1:{broker.back}", str(seconds), str(seed)])
+        return self.spawn(f"liar{seed}", [os.path.join(TOOLS, "faults_liar"), broker.endpoint("front"),
+                                          broker.endpoint("back"), str(seconds), str(seed)])
 
     def proxy(self, target):
         """@return (port, function that tells the proxy what to do)"""
