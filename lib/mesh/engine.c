@@ -112,7 +112,7 @@ static void finish(struct mesh_engine *engine, size_t written)
 
 void mesh_engine_flush(struct mesh_engine *engine)
 {
-    ssize_t done = 1;
+    ssize_t done = engine->mute ? 0 : 1;
 
     while (engine->parcels && done > 0) {
         struct iovec iov[IOVECS];
@@ -127,9 +127,17 @@ void mesh_engine_flush(struct mesh_engine *engine)
         if (done > 0)
             finish(engine, (size_t)done);
     }
-    if (done < 0) {
-        engine->mute = true;
-        drop_parcels(engine);
+    engine->mute |= done < 0;
+}
+
+void mesh_engine_each_unwritten(const struct mesh_engine *engine,
+                                void (*visit)(void *arg, const void *first, size_t size), void *arg)
+{
+    for (struct mesh_parcel *parcel = engine->parcels; parcel; parcel = parcel->next) {
+        bool begun = parcel == engine->parcels && engine->written > 0;
+
+        if (!begun && parcel->head_size[0] > 0)
+            visit(arg, zmq_msg_data(&parcel->part[0]), zmq_msg_size(&parcel->part[0]));
     }
 }
 
@@ -167,8 +175,8 @@ static int keep(struct mesh_engine *engine, struct mesh_message *message, size_t
 
 bool mesh_engine_takes(const struct mesh_engine *engine)
 {
-    return engine->state == ENGINE_OPEN && engine->n_parcels < MESH_ENGINE_MESSAGES &&
-           engine->parcel_bytes < MESH_ENGINE_BYTES;
+    return engine->state == ENGINE_OPEN && !engine->mute &&
+           engine->n_parcels < MESH_ENGINE_MESSAGES && engine->parcel_bytes < MESH_ENGINE_BYTES;
 }
 
 int mesh_engine_send(struct mesh_engine *engine, struct mesh_message *message)

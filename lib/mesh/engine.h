@@ -93,7 +93,11 @@ static inline bool mesh_engine_is_mismatched(const struct mesh_engine *engine)
 /** Whether to be woken when the socket takes more. */
 static inline bool mesh_engine_waits(const struct mesh_engine *engine)
 {
-    return engine->parcels != NULL;
+    return engine->parcels && !engine->mute;
 }
+/** Look at the first frame of each message that waits and of which not a byte was written. */
+void mesh_engine_each_unwritten(const struct mesh_engine *engine,
+                                void (*visit)(void *arg, const void *first, size_t size),
+                                void *arg);
 
 #endif

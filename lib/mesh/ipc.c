@@ -31,6 +31,7 @@ struct connection {
     uint64_t peer;
     bool is_ready;      /* there may be something to read */
     bool armed;         /* to be told when it takes more */
+    bool over;          /* it has ended, and is a DEALER\'s */
     int64_t greeted_by; /* 0: it has greeted */
     TAILQ_ENTRY(connection) ready;
 };
@@ -172,14 +173,10 @@ static void listen_again(struct mesh_ipc *ipc)
         watch(ipc, EPOLL_CTL_MOD, ipc->listeners[i].fd, EPOLLIN, i);
 }
 
-static void end(struct mesh_ipc *ipc, struct connection *connection)
+static void drop(struct mesh_ipc *ipc, struct connection *connection)
 {
     size_t slot = ipc->kind == MESH_DEALER ? 0 : connection->peer & ((1u << SLOT_BITS) - 1);
 
-    note_lost(ipc, connection);
-    if (connection->engine.state != ENGINE_OPEN)
-        ipc->failed = mesh_engine_is_mismatched(&connection->engine) ? MESH_HANDSHAKE_MISMATCH
-                                                                     : MESH_HANDSHAKE_BROKEN;
     set_ready(ipc, connection, false);
     if (ipc->current == connection)
         ipc->current = NULL;
@@ -190,6 +187,24 @@ static void end(struct mesh_ipc *ipc, struct connection *connection)
     free(connection);
     if (ipc->paused)
         listen_again(ipc);
+}
+
+/* It is over. A DEALER's stays until the socket is closed: what was not written may be asked for. */
+static void end(struct mesh_ipc *ipc, struct connection *connection)
+{
+    struct mesh_engine *engine = &connection->engine;
+
+    if (!connection->over)
+        note_lost(ipc, connection);
+    if (engine->state != ENGINE_OPEN)
+        ipc->failed =
+            mesh_engine_is_mismatched(engine) ? MESH_HANDSHAKE_MISMATCH : MESH_HANDSHAKE_BROKEN;
+    connection->over = engine->mute = true;
+    set_ready(ipc, connection, false);
+    if (ipc->current == connection)
+        ipc->current = NULL;
+    if (ipc->kind == MESH_ROUTER)
+        drop(ipc, connection);
 }
 
 /* Be told when more can be written, as long as something waits. */
@@ -448,6 +463,15 @@ static void look_around(struct mesh_ipc *ipc)
         mesh_engine_flush(&connection->engine);
 }
 
+void mesh_ipc_each_unwritten(const struct mesh_ipc *ipc,
+                             void (*visit)(void *arg, const void *first, size_t size), void *arg)
+{
+    const struct connection *connection = find(ipc, 0);
+
+    if (connection)
+        mesh_engine_each_unwritten(&connection->engine, visit, arg);
+}
+
 /* Read of whoever is first in line. @return false: nobody is */
 static bool read_next(struct mesh_ipc *ipc)
 {
@@ -609,7 +633,7 @@ void mesh_ipc_destroy(struct mesh_ipc **ipc, int linger_ms)
     linger(self, linger_ms);
     for (size_t i = 0; i < self->n_slots; i++)
         if (self->slots[i])
-            end(self, self->slots[i]);
+            drop(self, self->slots[i]);
     if (self->epoll >= 0)
         close(self->epoll);
     free(self->slots);

@@ -35,6 +35,10 @@ int mesh_ipc_send(struct mesh_ipc *ipc, struct mesh_message *message);
 /** @return as mesh_message_recv_any(); -EBADMSG: message->peer sent more than two frames */
 int mesh_ipc_recv(struct mesh_ipc *ipc, struct mesh_message *message);
 
+/** As of an engine: a DEALER's. */
+void mesh_ipc_each_unwritten(const struct mesh_ipc *ipc,
+                             void (*visit)(void *arg, const void *first, size_t size), void *arg);
+
 /** What to sleep on, unless mesh_ipc_is_ready(). */
 struct pollfd mesh_ipc_fd(const struct mesh_ipc *ipc);
 /** What poll() said of it. */

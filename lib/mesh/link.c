@@ -127,7 +127,7 @@ static void note_unsent(void *arg, const struct mesh_header *header)
 static void report_unsent(struct mesh_link *link)
 {
     if (link->handler->unsent)
-        mesh_outbox_each_stuck(&link->outbox, note_unsent, link);
+        mesh_outbox_each_unsent(&link->outbox, &link->transport, note_unsent, link);
 }
 
 static void lose(struct mesh_link *link, const char *why)

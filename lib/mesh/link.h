@@ -25,7 +25,7 @@ struct mesh_link_handler {
     /** The session is over, or the peer asked for no new calls (`going`: it still stands). */
     void (*down)(void *arg, const char *why);
     void (*going)(void *arg);
-    /** Before `down`: this OPEN was given to mesh_link_send() and never to a socket. NULL: not asked. */
+    /** Before `down`: this OPEN was given to mesh_link_send() and not a byte of it was written. NULL: not asked. */
     void (*unsent)(void *arg, uint64_t call_id);
     /** PONG: the token of its PING, 0 when nobody asked, and credit_messages. NULL: not asked. */
     void (*pong)(void *arg, uint64_t token, uint32_t waiting);

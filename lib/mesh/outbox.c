@@ -65,31 +65,39 @@ int mesh_outbox_retry(struct mesh_outbox *outbox, struct mesh_transport *transpo
     return 0;
 }
 
-static void each_in(struct mesh_message *message,
-                    void (*visit)(void *arg, const struct mesh_header *header), void *arg)
+/* What an outbox, or the socket, has not sent is looked at by its headers. */
+struct look {
+    void (*visit)(void *arg, const struct mesh_header *header);
+    void *arg;
+};
+
+static void look_into(void *arg, const void *first, size_t first_size)
 {
-    const uint8_t *first = zmq_msg_data(&message->first);
-    size_t first_size = zmq_msg_size(&message->first);
+    const struct look *look = arg;
     struct mesh_header header;
     size_t at = 0;
     size_t size = 0;
 
     if (!mesh_bundle_is(first, first_size)) {
         mesh_header_read(first, &header);
-        visit(arg, &header);
+        look->visit(look->arg, &header);
         return;
     }
     for (const uint8_t *frame; (frame = mesh_bundle_next(first, first_size, &at, &size));) {
         mesh_header_read(frame, &header);
-        visit(arg, &header);
+        look->visit(look->arg, &header);
     }
 }
 
-void mesh_outbox_each_stuck(const struct mesh_outbox *outbox,
-                            void (*visit)(void *arg, const struct mesh_header *header), void *arg)
+void mesh_outbox_each_unsent(const struct mesh_outbox *outbox,
+                             const struct mesh_transport *transport,
+                             void (*visit)(void *arg, const struct mesh_header *header), void *arg)
 {
+    struct look look = {.visit = visit, .arg = arg};
+
+    mesh_transport_each_unwritten(transport, look_into, &look);
     for (struct mesh_message *message = outbox->first; message; message = message->next)
-        each_in(message, visit, arg);
+        look_into(&look, zmq_msg_data(&message->first), zmq_msg_size(&message->first));
 }
 
 /* Now, or after what waits. Takes the message. */

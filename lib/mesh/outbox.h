@@ -42,9 +42,11 @@ int mesh_outbox_flush(struct mesh_outbox *outbox, struct mesh_transport *transpo
 /** Try again with what waits. @return 0: nothing does; -EAGAIN; what failed in the socket */
 int mesh_outbox_retry(struct mesh_outbox *outbox, struct mesh_transport *transport);
 
-/** Look at each message that the socket did not take, also those in bundles. */
-void mesh_outbox_each_stuck(const struct mesh_outbox *outbox,
-                            void (*visit)(void *arg, const struct mesh_header *header), void *arg);
+/** Look at each message that has not left, also those in bundles: what the transport did not take, and of what it took
+ *  that of which it knows. */
+void mesh_outbox_each_unsent(const struct mesh_outbox *outbox,
+                             const struct mesh_transport *transport,
+                             void (*visit)(void *arg, const struct mesh_header *header), void *arg);
 
 /** Whether the socket did not take something yet. */
 static inline bool mesh_outbox_stuck(const struct mesh_outbox *outbox)

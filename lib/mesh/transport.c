@@ -159,6 +159,14 @@ int mesh_transport_recv(struct mesh_transport *transport, struct mesh_message *m
     return err;
 }
 
+void mesh_transport_each_unwritten(const struct mesh_transport *transport,
+                                   void (*visit)(void *arg, const void *first, size_t size),
+                                   void *arg)
+{
+    if (transport->ipc)
+        mesh_ipc_each_unwritten(transport->ipc, visit, arg);
+}
+
 /* ---- who is lost ----------------------------------------------------------------------------- */
 
 static void lose(struct mesh_transport *transport, uint64_t peer)

@@ -77,6 +77,12 @@ int mesh_transport_send(struct mesh_transport *transport, struct mesh_message *m
 /** @return as mesh_message_recv_any() */
 int mesh_transport_recv(struct mesh_transport *transport, struct mesh_message *message);
 
+/** Look at the first frame of each message that was taken and is known not to have left, not a byte of it. libzmq does
+ *  not tell. */
+void mesh_transport_each_unwritten(const struct mesh_transport *transport,
+                                   void (*visit)(void *arg, const void *first, size_t size),
+                                   void *arg);
+
 /** At a HELLO, whose message this is: from now on its connection's end is noticed. */
 void mesh_transport_note(struct mesh_transport *transport, struct mesh_message *hello);
 /** Look who has gone. libzmq is asked now and then: each time is a system call. */

@@ -9,8 +9,10 @@
 #include "mesh/retry.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NS_PER_MS INT64_C(1000000)
 
@@ -592,6 +594,49 @@ static void unwritten_calls_are_sent_again(void **state)
     free(outcomes);
 }
 
+/* A Unix socket that is full, to a peer that does not read, and dies: what was not written is known. */
+static void a_full_unix_socket_is_made_up_for(void **state)
+{
+    enum { CALLS = 2000, BYTES = 4096, WRITTEN = 400 /* at most: what sockets and libzmq hold */ };
+    static struct outcome outcomes[CALLS];
+    static uint8_t payload[BYTES];
+    char endpoint[128];
+    struct mesh_channel_options options = {.endpoint = endpoint, .context = context};
+    echo_request request = empty;
+    double before = counted(STARTED);
+    int one = 1, ok = 0;
+
+    (void)state;
+    snprintf(endpoint, sizeof(endpoint), "ipc:///tmp/dragoman-retry-%d", (int)getpid());
+    answerers[0] = (struct raw){.kind = MESH_ROUTER};
+    answerers[0].socket = mesh_socket_open(context, MESH_ROUTER, 1 << 20);
+    zmq_setsockopt(answerers[0].socket, ZMQ_RCVHWM, &one, sizeof(one));
+    assert_int_equal(zmq_bind(answerers[0].socket, endpoint), 0);
+    assert_int_equal(mesh_channel_create(&options, &channel), 0);
+    raw_greet(&answerers[0], 60000);
+    request.payload = (ProtobufCBinaryData){.len = BYTES, .data = payload};
+    for (int i = 0; i < CALLS; i++) {
+        atomic_init(&outcomes[i].ended, 0);
+        assert_int_equal(
+            mesh_unary_start(channel, ECHO, "Unary", &request.base, NULL, on_done, &outcomes[i]),
+            0);
+    }
+    rig_wait(counted(STARTED) >= before + CALLS);
+    raw_close(&answerers[0]);
+    rig_wait(!mesh_channel_connected(channel));
+    raw_open(&answerers[0], context, MESH_ROUTER, endpoint);
+    raw_greet(&answerers[0], 60000);
+    while (raw_receive(&answerers[0], 300))
+        if (answerers[0].frame.header.kind == MESH_OPEN)
+            end_with(&answerers[0], answerers[0].frame.header.call_id, STATUS_OK, 0, 0);
+    for (int i = 0; i < CALLS; i++) {
+        rig_wait(atomic_load(&outcomes[i].ended) == 1);
+        ok += outcomes[i].status.code == STATUS_OK;
+    }
+    assert_in_range(ok, CALLS - WRITTEN, CALLS - 1);
+    unlink(endpoint + strlen("ipc://"));
+}
+
 #define TEST(test)                                                                                 \
     {                                                                                              \
         .name = #test, .test_func = test, .setup_func = setup, .teardown_func = teardown           \
@@ -621,6 +666,7 @@ int main(void)
         TEST(calls_that_cross_a_bye),
         TEST(a_lost_session_is_made_up_for),
         TEST(unwritten_calls_are_sent_again),
+        TEST(a_full_unix_socket_is_made_up_for),
     };
 
     log_init("test", LOG_ERROR, LOG_FORMAT_TEXT);
