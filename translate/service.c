@@ -1,5 +1,6 @@
 #include "translate/service.h"
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -9,6 +10,7 @@
 #include "text/sentences.h"
 #include "text/utf8.h"
 #include "translate/engine.h"
+#include "translate/items.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -37,74 +39,6 @@ struct translator {
     size_t max_text_bytes;
     struct metric *sentences, *words, *seconds;
 };
-
-/* One sentence on its way through the engine. */
-struct item {
-    size_t text;  /* of the request */
-    size_t space; /* offset and size of the white space before it, in its text */
-    size_t space_size;
-    char *source; /* trimmed, owned */
-    struct translate_result result;
-};
-
-struct items {
-    struct item *list;
-    size_t n, capacity;
-};
-
-static int items_add(struct items *items, size_t text, size_t space,
-                     const struct sentence *sentence)
-{
-    struct item item = {.text = text, .space = space, .space_size = sentence->space_size};
-
-    if (items->n == items->capacity) {
-        size_t capacity = items->capacity ? items->capacity * 2 : 16;
-        struct item *list = realloc(items->list, capacity * sizeof(*list));
-
-        if (!list)
-            return -ENOMEM;
-        items->list = list;
-        items->capacity = capacity;
-    }
-    item.source = strndup(sentence->text, sentence->size);
-    if (!item.source)
-        return -ENOMEM;
-    items->list[items->n++] = item;
-    return 0;
-}
-
-static void items_clear(struct items *items)
-{
-    for (size_t i = 0; i < items->n; i++) {
-        translate_result_fini(&items->list[i].result);
-        free(items->list[i].source);
-    }
-    items->n = 0;
-}
-
-static void items_fini(struct items *items)
-{
-    items_clear(items);
-    free(items->list);
-    *items = (struct items){0};
-}
-
-static size_t count_words(const char *text)
-{
-    size_t n = 0, left = strlen(text), size;
-    bool inside = false;
-
-    for (; left; text += size, left -= size) {
-        uint32_t c = 0;
-        bool space;
-
-        size = utf8_decode(text, left, &c);
-        space = utf8_is_space(c);
-        n += !space && !inside;
-        inside = !space;
-    }
-    return n;
-}
 
 /* "pt-BR" is pt; who names none takes what there is. */
 static bool is_language(const char *asked, const char *served)
@@ -155,22 +89,10 @@ static struct translate_settings settings_of(const Config *config, void *call)
 static int run_engine(struct translator *self, struct items *items, size_t first, size_t n,
                       const struct translate_settings *settings, void *call)
 {
-    const char **sources = malloc(sizeof(*sources) * (n + 1));
-    struct translate_result *results = calloc(n + 1, sizeof(*results));
     int64_t begin = clock_now_ns();
     size_t words = 0;
-    int err = sources && results ? 0 : -ENOMEM;
+    int err = items_translate(items, first, n, self->engine, self->model, settings, &words);
 
-    for (size_t i = 0; i < n && !err; i++)
-        sources[i] = items->list[first + i].source;
-    if (!err && n)
-        err = self->engine->translate(self->model, sources, n, settings, results);
-    for (size_t i = 0; i < n && !err; i++) {
-        items->list[first + i].result = results[i];
-        words += count_words(sources[i]);
-    }
-    free(sources);
-    free(results);
     if (err) {
         mesh_call_fail(call, status_from_errno(err), "cannot translate %zu sentences: %s", n,
                        strerror(-err));
@@ -204,67 +126,6 @@ static bool accept_texts(const struct translator *self, char **texts, size_t n, 
         }
     }
     return true;
-}
-
-/* One sentence whatever is in it, with the white space around it. */
-static int take_text(const char *text, size_t index, struct items *items)
-{
-    static const char spaces[] = " \t\r\n\v\f";
-    size_t begin = strspn(text, spaces), end = strlen(text);
-    struct sentence sentence = {.space = text, .space_size = begin, .text = text + begin};
-    int err;
-
-    while (end > begin && strchr(spaces, text[end - 1]))
-        end--;
-    sentence.size = end - begin;
-    err = items_add(items, index, 0, &sentence);
-    if (err || !text[end])
-        return err;
-    sentence = (struct sentence){.space_size = strlen(text + end), .text = ""};
-    return items_add(items, index, end, &sentence);
-}
-
-static int split_text(const struct translator *self, const char *text, size_t index, bool whole,
-                      struct items *items)
-{
-    struct sentence sentence;
-    size_t size = strlen(text), offset = 0;
-    int err = 0;
-
-    if (whole)
-        return take_text(text, index, items);
-    while (!err && sentences_next_of(self->source, text, size, &offset, &sentence))
-        err = items_add(items, index, (size_t)(sentence.space - text), &sentence);
-    return err;
-}
-
-/* A text's translation: its sentences' joined by the white space of the source. rank 0: the best */
-static int join(const struct items *items, size_t first, size_t n, const char *text, size_t rank,
-                char **out)
-{
-    struct buffer joined;
-    int err;
-
-    buffer_init(&joined, SIZE_MAX / 2);
-    err = buffer_append(&joined, "", 0);
-    for (size_t i = first; i < first + n && !err; i++) {
-        const struct item *item = &items->list[i];
-        const struct translate_result *result = &item->result;
-        const char *translated =
-            rank && result->n_alternatives
-                ? result->alternatives[rank <= result->n_alternatives ? rank - 1
-                                                                      : result->n_alternatives - 1]
-                : result->text;
-
-        err = buffer_append(&joined, text + item->space, item->space_size);
-        if (!err)
-            err = buffer_append(&joined, translated, strlen(translated));
-    }
-    if (err)
-        buffer_fini(&joined);
-    else
-        *out = (char *)joined.data;
-    return err;
 }
 
 static void fill_sentence(const struct item *item, uint32_t id, Sentence *out)
@@ -306,19 +167,16 @@ static void answer_fini(struct answer *answer)
 static int fill_alternatives(const struct items *items, size_t first, size_t n, const char *text,
                              Translation *out)
 {
-    size_t most = 0;
+    size_t most = items_most_alternatives(items, first, n);
     int err = 0;
 
-    for (size_t i = first; i < first + n; i++)
-        if (most < items->list[i].result.n_alternatives)
-            most = items->list[i].result.n_alternatives;
     if (!most)
         return 0;
     out->alternatives = calloc(most, sizeof(*out->alternatives));
     if (!out->alternatives)
         return -ENOMEM;
     for (size_t rank = 1; rank <= most && !err; rank++) {
-        err = join(items, first, n, text, rank, &out->alternatives[rank - 1]);
+        err = items_join(items, first, n, text, rank, &out->alternatives[rank - 1]);
         out->n_alternatives += !err;
     }
     return err;
@@ -355,7 +213,7 @@ static int answer_fill(const struct items *items, char **texts, size_t n_texts,
             fill_sentence(&items->list[at], (uint32_t)out->n_sentences, &answer->sentences[at]);
             out->sentences[out->n_sentences++] = &answer->sentences[at];
         }
-        err = join(items, first, at - first, texts[i], 0, &out->text);
+        err = items_join(items, first, at - first, texts[i], 0, &out->text);
         if (!err)
             err = fill_alternatives(items, first, at - first, texts[i], out);
     }
@@ -373,7 +231,7 @@ static void translate(struct translator *self, const Request *request,
     int err = 0;
 
     for (size_t i = 0; i < request->n_texts && !err; i++)
-        err = split_text(self, request->texts[i], i, whole, &items);
+        err = items_add_text(&items, i, request->texts[i], whole ? NULL : self->source);
     if (!err)
         err = run_engine(self, &items, 0, items.n, &settings, call);
     if (!err)
