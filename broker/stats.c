@@ -76,51 +76,46 @@ void stats_levels(struct service_metrics *metrics, size_t queued, size_t queued_
     metric_set(metrics->sick, (double)sick);
 }
 
+/* One more, of what has happened; labels: NULL without. */
+static void count(const char *name, const char *help, const char *labels)
+{
+    metric_add(metrics_counter(name, help, labels), 1);
+}
+
 void stats_dropped(const char *why)
 {
     char labels[LABELS_MAX];
 
     snprintf(labels, sizeof(labels), "why=\"%s\"", why);
-    metric_add(
-        metrics_counter("dragoman_broker_dropped_total", "Frames that were not passed on.", labels),
-        1);
+    count("dragoman_broker_dropped_total", "Frames that were not passed on.", labels);
 }
 
 void stats_protocol_error(void)
 {
-    metric_add(metrics_counter("dragoman_broker_protocol_errors_total",
-                               "Sessions that ended for their peer's mistake.", NULL),
-               1);
+    count("dragoman_broker_protocol_errors_total", "Sessions that ended for their peer's mistake.",
+          NULL);
 }
 
 void stats_retried(void)
 {
-    metric_add(metrics_counter("dragoman_broker_retries_total",
-                               "Idempotent calls that were given to a second worker.", NULL),
-               1);
+    count("dragoman_broker_retries_total", "Idempotent calls that were given to a second worker.",
+          NULL);
 }
 
 void stats_bounced(void)
 {
-    metric_add(metrics_counter("dragoman_broker_bounced_total",
-                               "Calls that came back from workers who had lent their slot to "
-                               "another broker.",
-                               NULL),
-               1);
+    count("dragoman_broker_bounced_total",
+          "Calls that came back from workers who had lent their slot to another broker.", NULL);
 }
 
 void stats_sick(void)
 {
-    metric_add(metrics_counter("dragoman_broker_sickened_total",
-                               "Times that a worker was taken to be sick.", NULL),
-               1);
+    count("dragoman_broker_sickened_total", "Times that a worker was taken to be sick.", NULL);
 }
 
 void stats_worker_lost(void)
 {
-    metric_add(metrics_counter("dragoman_broker_workers_lost_total",
-                               "Workers that left without saying so.", NULL),
-               1);
+    count("dragoman_broker_workers_lost_total", "Workers that left without saying so.", NULL);
 }
 
 void stats_sessions(size_t front, size_t back)
