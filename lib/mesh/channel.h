@@ -49,6 +49,24 @@ bool mesh_channel_connected(const struct mesh_channel *channel);
 /** Why not, where a handshake has failed: "the peer refuses this key: ..."; NULL: not known. A constant. */
 const char *mesh_channel_trouble(const struct mesh_channel *channel);
 
+/**
+ * What comes with the answer of a unary call besides its message. Streams have functions for it, below.
+ *
+ * Whoever wants it names one in the call's options; what is in it is overwritten. It is filled when mesh_unary()
+ * returns or `done` is called, and must stay until then. Then it is the caller's, until mesh_answer_meta_fini(). A
+ * call that could not be started has nothing in it.
+ */
+struct mesh_answer_meta {
+    struct mesh_metadata *initial, *trailers; /* the worker's; NULL: none */
+    /* What the handler said about a status that is not OK besides the message (mesh/details.h); one of the
+     * trailers, and gone with them; NULL: nothing. */
+    const void *details;
+    size_t details_size;
+};
+
+/** Frees what is in it, which may be nothing. */
+void mesh_answer_meta_fini(struct mesh_answer_meta *meta);
+
 struct mesh_call_options {
     int64_t timeout_ms;   /* from now; 0: none */
     const char *selector; /* "lang=en,model=tiny.en": which workers may serve; NULL: any */
@@ -61,6 +79,7 @@ struct mesh_call_options {
     bool compress;       /* try lz4 on large messages (text; audio does not shrink) */
     const char
         *trace_id; /* 32 hex digits, or a whole traceparent; NULL: the thread's, else a new one */
+    struct mesh_answer_meta *answer_meta; /* of a unary call; NULL: not wanted */
 };
 
 /**
@@ -101,6 +120,9 @@ int mesh_unary_start(struct mesh_channel *channel, const ProtobufCServiceDescrip
  * Write any number of messages (one for a unary or server-streaming method), say mesh_stream_finish(),
  * read until -ENODATA, look at the status, destroy. Reading and writing may happen on two threads. A call that
  * an interceptor refuses is over from the start.
+ *
+ * @return 0; -EINVAL: an unknown method, a bad selector or trace, answer_meta in the options; -EMSGSIZE: metadata
+ *         that no frame holds; -ENOMEM
  */
 int mesh_stream_open(struct mesh_channel *channel, const ProtobufCServiceDescriptor *service,
                      const char *method, const struct mesh_call_options *options,
@@ -139,7 +161,8 @@ bool mesh_stream_status(const struct mesh_stream *stream, struct status *status)
 /** The worker's initial metadata (after the first read) and trailers (after the end); borrowed. */
 const struct mesh_metadata *mesh_stream_initial_metadata(struct mesh_stream *stream);
 const struct mesh_metadata *mesh_stream_trailers(struct mesh_stream *stream);
-/** What the handler said about its status besides the message, mesh_call_set_details(); borrowed; NULL: nothing. */
+/** What the handler said about a status that is not OK besides the message (mesh/details.h); borrowed from the
+ *  trailers, of which it is one; NULL: nothing. */
 const void *mesh_stream_details(struct mesh_stream *stream, size_t *size);
 
 /** End the call here and at the worker. Reads give -ENODATA at once, the status is CANCELLED. */

@@ -1,5 +1,6 @@
 #include "base/clock.h"
 #include "mesh/call.h"
+#include "mesh/details.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -117,6 +118,18 @@ int mesh_call_set_details(void *data, const void *details, size_t size)
     free(call->details.data);
     call->details = (ProtobufCBinaryData){.data = copy, .len = size};
     return 0;
+}
+
+int mesh_call_set_details_message(void *call, const ProtobufCMessage *message)
+{
+    void *packed = NULL;
+    size_t size = 0;
+    int err = mesh_details_pack(message, &packed, &size);
+
+    if (err == 0)
+        err = mesh_call_set_details(call, packed, size);
+    free(packed);
+    return err;
 }
 
 void mesh_call_set_retry_delay(void *call, uint32_t ms)

@@ -20,6 +20,12 @@ void mesh_metadata_lend(const struct mesh_metadata *metadata, Dragoman__Mesh__V1
  *  -EBADMSG for a bad key or text; -ENOMEM */
 int mesh_metadata_take(const Dragoman__Mesh__V1__Meta *meta, struct mesh_metadata **out);
 
+/** Put the details of an END among its trailers, whatever room they take: its Meta has bounded all. @return 0; -ENOMEM */
+int mesh_metadata_take_details(const Dragoman__Mesh__V1__Meta *meta,
+                               struct mesh_metadata **trailers);
+/** The details among trailers; borrowed from them; NULL: none. */
+const void *mesh_metadata_details(const struct mesh_metadata *trailers, size_t *size);
+
 /** The status of an END: its number from the header, the rest from the Meta (NULL: none). */
 void mesh_status_read(uint16_t number, const Dragoman__Mesh__V1__Meta *meta, struct status *out);
 

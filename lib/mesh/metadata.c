@@ -103,21 +103,18 @@ static int reserve(struct mesh_metadata *metadata)
     return 0;
 }
 
-int mesh_metadata_add(struct mesh_metadata **metadata, const char *key, const void *value,
-                      size_t size)
+static int append(struct mesh_metadata **metadata, const char *key, const void *value, size_t size,
+                  size_t max)
 {
-    size_t key_size = strlen(key);
     struct mesh_metadata *list = *metadata;
+    size_t key_size = strlen(key);
     entry_message *entry;
 
-    if (!key_is_valid(key, key_size) || size > MESH_METADATA_MAX ||
-        (!key_is_binary(key, key_size) && !text_is_valid(value, size)))
-        return -EINVAL;
     if (!list)
         list = *metadata = calloc(1, sizeof(*list));
     if (!list || reserve(list) < 0)
         return -ENOMEM;
-    if (list->packed_bytes + key_size + size + ENTRY_OVERHEAD > MESH_METADATA_MAX)
+    if (list->packed_bytes + key_size + size + ENTRY_OVERHEAD > max)
         return -EINVAL;
     entry = entry_create(key, key_size, value, size);
     if (!entry)
@@ -125,6 +122,17 @@ int mesh_metadata_add(struct mesh_metadata **metadata, const char *key, const vo
     list->packed_bytes += key_size + size + ENTRY_OVERHEAD;
     list->entries[list->count++] = entry;
     return 0;
+}
+
+int mesh_metadata_add(struct mesh_metadata **metadata, const char *key, const void *value,
+                      size_t size)
+{
+    size_t key_size = strlen(key);
+
+    if (!key_is_valid(key, key_size) || size > MESH_METADATA_MAX ||
+        (!key_is_binary(key, key_size) && !text_is_valid(value, size)))
+        return -EINVAL;
+    return append(metadata, key, value, size, MESH_METADATA_MAX);
 }
 
 int mesh_metadata_add_text(struct mesh_metadata **metadata, const char *key, const char *value)
@@ -197,6 +205,28 @@ int mesh_metadata_take(const Dragoman__Mesh__V1__Meta *meta, struct mesh_metadat
     }
     *out = list;
     return 0;
+}
+
+int mesh_metadata_take_details(const Dragoman__Mesh__V1__Meta *meta,
+                               struct mesh_metadata **trailers)
+{
+    const ProtobufCBinaryData *details = &meta->status_details;
+
+    return details->len == 0
+               ? 0
+               : append(trailers, MESH_DETAILS_KEY, details->data, details->len, SIZE_MAX);
+}
+
+const void *mesh_metadata_details(const struct mesh_metadata *trailers, size_t *size)
+{
+    const void *value;
+
+    for (size_t i = mesh_metadata_count(trailers); i-- > 0;) { /* the mesh's own comes last */
+        if (strcmp(mesh_metadata_at(trailers, i, &value, size), MESH_DETAILS_KEY) == 0)
+            return value;
+    }
+    *size = 0;
+    return NULL;
 }
 
 void mesh_status_read(uint16_t number, const Dragoman__Mesh__V1__Meta *meta, struct status *out)

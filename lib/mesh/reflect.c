@@ -82,10 +82,14 @@ static int by_enum_name(const void *a, const void *b)
 }
 
 /* The list grows while it is walked. Sorted, a message comes before those nested in it. */
-static bool find_types(const ProtobufCServiceDescriptor *service, struct found *found)
+static bool find_types(const ProtobufCServiceDescriptor *service,
+                       const ProtobufCMessageDescriptor *const *types, size_t n_types,
+                       struct found *found)
 {
     bool ok = true;
 
+    for (size_t i = 0; i < n_types && ok; i++)
+        ok = add_message(found, types[i]);
     for (unsigned i = 0; i < service->n_methods && ok; i++)
         ok = add_message(found, service->methods[i].input) &&
              add_message(found, service->methods[i].output);
@@ -342,12 +346,13 @@ static int pack(const file_set *set, uint8_t **out, size_t *size)
 }
 
 int mesh_reflect(const ProtobufCServiceDescriptor *service, const enum mesh_kind *kinds,
-                 uint8_t **out, size_t *size)
+                 const ProtobufCMessageDescriptor *const *types, size_t n_types, uint8_t **out,
+                 size_t *size)
 {
     file_set set = GOOGLE__PROTOBUF__FILE_DESCRIPTOR_SET__INIT;
     struct reflect_arena arena = {NULL};
     struct found found = {0};
-    bool ok = find_types(service, &found);
+    bool ok = find_types(service, types, n_types, &found);
     int err;
 
     for (size_t i = 0; i < found.n_messages && ok; i++)
@@ -369,7 +374,7 @@ int mesh_reflect_own(const ProtobufCServiceDescriptor *service, uint8_t **out, s
     for (unsigned i = 0; i < service->n_methods && i < METHODS_OWN_MAX; i++)
         kinds[i] =
             strcmp(service->methods[i].name, "Watch") == 0 ? MESH_SERVER_STREAMING : MESH_UNARY;
-    return mesh_reflect(service, kinds, out, size);
+    return mesh_reflect(service, kinds, NULL, 0, out, size);
 }
 
 size_t mesh_reflect_service(const char *symbol)

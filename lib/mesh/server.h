@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 struct mesh_security;
-#define MESH_DETAILS_MAX 4096 /* bytes */
+#define MESH_DETAILS_MAX 4096 /* bytes; of a message with its type's name */
 
 struct mesh_server;
 struct mesh_call;
@@ -57,6 +57,16 @@ int mesh_server_create(const struct mesh_server_options *options, struct mesh_se
 int mesh_server_add_service(struct mesh_server *server, ProtobufCService *service,
                             const enum mesh_kind *kinds);
 
+/**
+ * Have reflection describe a message that no method leads to, such as what statuses carry.
+ *
+ * Before the services, each of which is described with it.
+ *
+ * @param type  borrowed until destroy
+ * @return 0; -ENOMEM
+ */
+int mesh_server_add_type(struct mesh_server *server, const ProtobufCMessageDescriptor *type);
+
 /** Say something about this worker that selectors match: ("lang", "pt"). Values of a key add up. */
 int mesh_server_add_label(struct mesh_server *server, const char *key, const char *value);
 
@@ -95,11 +105,15 @@ int mesh_call_read(void *call, ProtobufCMessage **message, int wait_ms);
 void mesh_call_fail(void *call, enum status_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /**
- * Say more about a status that is not OK than a text can: a packed message of the service's choosing.
+ * Say more about a status that is not OK than a text can, for programs: a message, which goes with its type's name.
  *
- * @param data  (size) copied; the last one counts
+ * Callers read it with mesh/details.h; tools show it when reflection knows the type (mesh_server_add_type()).
+ *
+ * @param message  packed before this returns; the last one counts
  * @return 0; -EMSGSIZE over MESH_DETAILS_MAX; -ENOMEM
  */
+int mesh_call_set_details_message(void *call, const ProtobufCMessage *message);
+/** The same with (size) bytes of a form of one's own; copied. */
 int mesh_call_set_details(void *call, const void *data, size_t size);
 /** With RESOURCE_EXHAUSTED or UNAVAILABLE: when to try again. */
 void mesh_call_set_retry_delay(void *call, uint32_t ms);

@@ -46,15 +46,29 @@ int server_method_add(struct mesh_server *server, const ProtobufCServiceDescript
 }
 
 /* One that is too large to describe is served all the same. */
-static int describe(struct offered *offered, const enum mesh_kind *kinds)
+static int describe(const struct mesh_server *server, struct offered *offered,
+                    const enum mesh_kind *kinds)
 {
     ProtobufCBinaryData *set = &offered->descriptor_set;
-    int err = mesh_reflect(offered->service->descriptor, kinds, &set->data, &set->len);
+    int err = mesh_reflect(offered->service->descriptor, kinds, server->types, server->n_types,
+                           &set->data, &set->len);
 
     if (err == -EMSGSIZE)
         log_warn("'%s' is not described to reflection: more than %zu bytes",
                  offered->service->descriptor->name, MESH_DESCRIPTOR_SET_MAX);
     return err == -EMSGSIZE ? 0 : err;
+}
+
+int mesh_server_add_type(struct mesh_server *server, const ProtobufCMessageDescriptor *type)
+{
+    const ProtobufCMessageDescriptor **types =
+        realloc(server->types, (server->n_types + 1) * sizeof(*types));
+
+    if (!types)
+        return -ENOMEM;
+    server->types = types;
+    types[server->n_types++] = type;
+    return 0;
 }
 
 int mesh_server_add_service(struct mesh_server *server, ProtobufCService *service,
@@ -80,7 +94,7 @@ int mesh_server_add_service(struct mesh_server *server, ProtobufCService *servic
         if (server_method_add(server, descriptor, &model) < 0)
             return -ENOMEM;
     }
-    return describe(&services[server->n_services - 1], kinds);
+    return describe(server, &services[server->n_services - 1], kinds);
 }
 
 bool server_offers(const struct mesh_server *server, const char *service)
@@ -207,4 +221,5 @@ void server_offer_fini(struct mesh_server *server)
 {
     free_labels(server);
     free_methods(server);
+    free(server->types);
 }

@@ -61,6 +61,8 @@ struct mesh_server {
     /* Fixed once started. */
     struct offered *services; /* (n_services) */
     size_t n_services;
+    const ProtobufCMessageDescriptor **types; /* (n_types) that reflection describes besides */
+    size_t n_types;
     Dragoman__Mesh__V1__Label **labels; /* (n_labels) */
     size_t n_labels;
     struct server_method *methods[SERVER_METHOD_BUCKETS];

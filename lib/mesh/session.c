@@ -228,13 +228,13 @@ static int read_meta(const struct mesh_frame *frame, struct mesh_metadata **meta
         err = mesh_meta_unpack(frame, &meta);
         if (err == 0)
             err = mesh_metadata_take(meta, metadata);
-        if (err == 0 &&
-            meta->status_details.len > 0) /* one that finds no room among them is lost */
-            mesh_metadata_add(metadata, MESH_DETAILS_KEY, meta->status_details.data,
-                              meta->status_details.len);
+        if (err == 0 && frame->header.kind == MESH_END && frame->header.status != STATUS_OK)
+            err = mesh_metadata_take_details(meta, metadata);
     }
     if (err == 0)
         mesh_status_read(frame->header.status, meta, status);
+    else
+        mesh_metadata_destroy(metadata);
     if (meta)
         dragoman__mesh__v1__meta__free_unpacked(meta, NULL);
     return err;

@@ -220,6 +220,8 @@ int mesh_stream_open(struct mesh_channel *channel, const ProtobufCServiceDescrip
                      const char *method, const struct mesh_call_options *options,
                      struct mesh_stream **out)
 {
+    if (options && options->answer_meta)
+        return -EINVAL;
     return mesh_stream_create(channel, service, method, NULL, options, out);
 }
 

@@ -41,10 +41,11 @@ struct mesh_stream {
     struct mesh_channel *channel;
     struct mesh_method *method;
     atomic_int refs;
-    int64_t deadline_ns;
     bool wait_for_ready, idempotent, compress;
+    int64_t deadline_ns;
     mesh_unary_done *done; /* of mesh_unary_start(); else NULL */
     void *done_arg;
+    struct mesh_answer_meta *answer_meta; /* a unary caller's, to be filled at the end; NULL */
 
     /* The driver's. */
     enum stream_place place;
@@ -134,7 +135,8 @@ bool mesh_stream_wait(struct mesh_stream *stream, bool (*can)(const struct mesh_
 
 /* unary.c */
 
-/** A response out of an ended unary call; sets INTERNAL for a call that ended well without one. */
+/** What an ended unary call has brought: the response, and answer_meta where it is wanted. Once. Sets INTERNAL for a
+ *  call that ended well without a response. */
 ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status *status);
 
 struct mesh_driver *mesh_channel_driver(struct mesh_channel *channel);

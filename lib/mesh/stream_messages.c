@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #define NS_PER_MS INT64_C(1000000)
@@ -245,13 +244,5 @@ const struct mesh_metadata *mesh_stream_trailers(struct mesh_stream *stream)
 
 const void *mesh_stream_details(struct mesh_stream *stream, size_t *size)
 {
-    const struct mesh_metadata *trailers = mesh_stream_trailers(stream);
-    const void *value;
-
-    for (size_t i = mesh_metadata_count(trailers); i-- > 0;) { /* the mesh's own comes last */
-        if (strcmp(mesh_metadata_at(trailers, i, &value, size), MESH_DETAILS_KEY) == 0)
-            return value;
-    }
-    *size = 0;
-    return NULL;
+    return mesh_metadata_details(mesh_stream_trailers(stream), size);
 }

@@ -1,8 +1,27 @@
+#include "mesh/meta.h"
 #include "mesh/stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+void mesh_answer_meta_fini(struct mesh_answer_meta *meta)
+{
+    mesh_metadata_destroy(&meta->initial);
+    mesh_metadata_destroy(&meta->trailers);
+    *meta = (struct mesh_answer_meta){0};
+}
+
+/* Nobody else looks at the lists of a call that is over. */
+static void hand_over(struct mesh_stream *stream)
+{
+    struct mesh_answer_meta *meta = stream->answer_meta;
+
+    meta->initial = stream->initial;
+    meta->trailers = stream->trailers;
+    meta->details = mesh_metadata_details(meta->trailers, &meta->details_size);
+    stream->initial = stream->trailers = NULL;
+}
 
 ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status *status)
 {
@@ -10,6 +29,8 @@ ProtobufCMessage *mesh_stream_response(struct mesh_stream *stream, struct status
     struct mesh_message *arrived;
     bool tell;
 
+    if (stream->answer_meta)
+        hand_over(stream);
     mesh_stream_read_status(stream, status);
     if (status->code != STATUS_OK)
         return NULL;
@@ -39,13 +60,17 @@ static int unary_open(struct mesh_channel *channel, const ProtobufCServiceDescri
                       const struct mesh_call_options *options, struct mesh_stream **out)
 {
     size_t size = protobuf_c_message_get_packed_size(request);
+    struct mesh_answer_meta *meta = options ? options->answer_meta : NULL;
     int err;
 
+    if (meta)
+        *meta = (struct mesh_answer_meta){0};
     if (size > mesh_channel_message_max(channel))
         return -EMSGSIZE;
     err = mesh_stream_create(channel, service, method, request, options, out);
     if (err < 0)
         return err;
+    (*out)->answer_meta = meta;
     if (!(*out)->over)
         mesh_intercept_message(mesh_channel_interceptors(channel), (*out)->states, &(*out)->seen,
                                MESH_OUTBOUND, size);

@@ -179,7 +179,7 @@ static struct facts facts_of_service(const ProtobufCServiceDescriptor *service,
     uint8_t *bytes = NULL;
     size_t size = 0;
 
-    assert_int_equal(mesh_reflect(service, kinds, &bytes, &size), 0);
+    assert_int_equal(mesh_reflect(service, kinds, NULL, 0, &bytes, &size), 0);
     facts = facts_of(bytes, size);
     free(bytes);
     return facts;
@@ -236,6 +236,35 @@ static void the_meshs_own_watches_are_streams(void **state)
     free(bytes);
 }
 
+/* And what it leads to, once. */
+static void types_may_be_named_besides(void **state)
+{
+    const ProtobufCMessageDescriptor *const types[] = {
+        &dragoman__mesh__v1__worker_state__descriptor,
+        &dragoman__mesh__v1__worker_state__descriptor,
+        &dragoman__mesh__v1__health_check_request__descriptor};
+    static const enum mesh_kind watch[] = {MESH_UNARY, MESH_SERVER_STREAMING};
+    const ProtobufCServiceDescriptor *health = &dragoman__mesh__v1__health__descriptor;
+    uint8_t *bytes[2] = {NULL, NULL};
+    size_t sizes[2] = {0, 0};
+    file_set *sets[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mesh_reflect(health, watch, types, i == 0 ? 0 : 3, &bytes[i], &sizes[i]),
+                         0);
+        sets[i] = google__protobuf__file_descriptor_set__unpack(NULL, sizes[i], bytes[i]);
+        assert_int_equal(sets[i]->n_file, 1);
+    }
+    /* WorkerState, Label */
+    assert_int_equal(sets[1]->file[0]->n_message_type, sets[0]->file[0]->n_message_type + 2);
+    is_part_of(facts_of(bytes[1], sizes[1]), facts_of_protoc(DESCRIPTOR_DIR "/mesh.set"));
+    for (int i = 0; i < 2; i++) {
+        google__protobuf__file_descriptor_set__free_unpacked(sets[i], NULL);
+        free(bytes[i]);
+    }
+}
+
 /* A set that strict readers load: each file's dependencies are in it, and come before it or behind. */
 static void dependencies_are_there(void **state)
 {
@@ -244,7 +273,7 @@ static void dependencies_are_there(void **state)
     file_set *set;
 
     (void)state;
-    assert_int_equal(mesh_reflect(EVERYONE, NULL, &bytes, &size), 0);
+    assert_int_equal(mesh_reflect(EVERYONE, NULL, NULL, 0, &bytes, &size), 0);
     set = google__protobuf__file_descriptor_set__unpack(NULL, size, bytes);
     assert_non_null(set);
     assert_int_equal(set->n_file, 2);
@@ -280,7 +309,7 @@ static int describe_wide(size_t n_fields)
     message.fields = fields;
     service.n_methods = 1;
     service.methods = &method;
-    err = mesh_reflect(&service, NULL, &bytes, &size);
+    err = mesh_reflect(&service, NULL, NULL, 0, &bytes, &size);
     assert_int_equal(err == 0, bytes != NULL);
     assert_true(size <= MESH_DESCRIPTOR_SET_MAX);
     free(bytes);
@@ -309,6 +338,7 @@ int main(void)
         cmocka_unit_test(all_of_protobuf_is_as_protoc_says),
         cmocka_unit_test(our_services_are_as_protoc_says),
         cmocka_unit_test(the_meshs_own_watches_are_streams),
+        cmocka_unit_test(types_may_be_named_besides),
         cmocka_unit_test(dependencies_are_there),
         cmocka_unit_test(too_much_is_refused),
         cmocka_unit_test(a_symbol_names_its_service),

@@ -71,9 +71,14 @@ static void leave(struct interop_worker *worker, void *call)
 /* @return whether it asked for this status instead of an answer */
 static bool fails(const Dragoman__Interop__V1__EchoStatus *wanted, void *call)
 {
-    if (wanted && wanted->code != 0)
-        mesh_call_fail(call, (enum status_code)wanted->code, "%s", wanted->message);
-    return wanted && wanted->code != 0;
+    if (!wanted || wanted->code == 0)
+        return false;
+    mesh_call_fail(call, (enum status_code)wanted->code, "%s", wanted->message);
+    if (wanted->details.len > 0)
+        mesh_call_set_details(call, wanted->details.data, wanted->details.len);
+    if (wanted->typed_details)
+        mesh_call_set_details_message(call, &wanted->typed_details->base);
+    return true;
 }
 
 static bool fails_at_first(struct interop_worker *worker, const simple_request *request, void *call)

@@ -8,8 +8,8 @@
 #include <string.h>
 
 static const struct interop_case *const suites[] = {
-    core_cases,       flow_cases,  session_cases, bad_client_cases,
-    end_to_end_cases, retry_cases, balance_cases, auth_cases};
+    core_cases,  flow_cases,    session_cases, bad_client_cases, end_to_end_cases,
+    retry_cases, balance_cases, auth_cases,    details_cases};
 
 static const struct transport *find_transport(const char *name)
 {

@@ -50,7 +50,7 @@ struct interop_case {
 
 /* Each ended by a NULL name. */
 extern const struct interop_case core_cases[], flow_cases[], session_cases[], bad_client_cases[],
-    end_to_end_cases[], retry_cases[], balance_cases[], auth_cases[];
+    end_to_end_cases[], retry_cases[], balance_cases[], auth_cases[], details_cases[];
 
 struct world {
     const struct transport *transport;
