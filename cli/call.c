@@ -244,8 +244,9 @@ static int call(struct caller *caller, const char *path, const char *operand)
     if (status == 0) {
         service = mesh_schema_service(schema, service_name);
         method = service ? mesh_schema_method(service, name) : NULL;
-        status = method ? call_exchange(caller->channel, caller->flags, service, method, input)
-                        : fail_without_method(service, service_name, name);
+        status = method
+                     ? call_exchange(caller->channel, caller->flags, schema, service, method, input)
+                     : fail_without_method(service, service_name, name);
     }
     mesh_schema_destroy(&schema);
     call_input_close(&input);

@@ -49,10 +49,16 @@ void call_input_close(struct call_input **input);
 
 /** Send what the input has, print what comes. @return the exit status, after a message when not 0 */
 int call_exchange(struct mesh_channel *channel, const struct call_flags *flags,
-                  const struct mesh_schema_service *service,
+                  const struct mesh_schema *schema, const struct mesh_schema_service *service,
                   const struct mesh_schema_method *method, struct call_input *input);
 
 /** "UNAVAILABLE: why (try again in 200 ms)" on standard error. @return 1 */
 int call_status_fail(const struct status *status);
+
+/* ---- what a status says besides: call_details.c ---- */
+
+/** "details package.Message: {...}" on standard error, where the schema has the type; else how many bytes there are. */
+void call_details_print(const struct call_flags *flags, const struct mesh_schema *schema,
+                        const void *details, size_t size);
 
 #endif

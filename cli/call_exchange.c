@@ -17,6 +17,7 @@
 
 struct exchange {
     const struct call_flags *flags;
+    const struct mesh_schema *schema;
     const struct mesh_schema_method *method;
     struct call_input *input;
     struct mesh_stream *stream;
@@ -194,13 +195,20 @@ static int receive_all(struct exchange *exchange)
 static int verdict(const struct exchange *exchange, int err)
 {
     struct status status = {.code = STATUS_OK};
+    const void *details;
+    size_t size;
 
     if (atomic_load(&exchange->exit_status) != 0)
         return atomic_load(&exchange->exit_status); /* said already */
     if (err < 0)
         return 1;
     mesh_stream_status(exchange->stream, &status);
-    return status.code == STATUS_OK ? 0 : call_status_fail(&status);
+    if (status.code == STATUS_OK)
+        return 0;
+    call_status_fail(&status);
+    details = mesh_stream_details(exchange->stream, &size);
+    call_details_print(exchange->flags, exchange->schema, details, size);
+    return 1;
 }
 
 static int ask_once(struct exchange *exchange)
@@ -249,10 +257,10 @@ static int read_metadata(const struct config_list *list, struct mesh_metadata **
 }
 
 int call_exchange(struct mesh_channel *channel, const struct call_flags *flags,
-                  const struct mesh_schema_service *service,
+                  const struct mesh_schema *schema, const struct mesh_schema_service *service,
                   const struct mesh_schema_method *method, struct call_input *input)
 {
-    struct exchange exchange = {.flags = flags, .method = method, .input = input};
+    struct exchange exchange = {.flags = flags, .schema = schema, .method = method, .input = input};
     struct mesh_call_options options = {
         .timeout_ms = (int64_t)(flags->timeout_s * 1000),
         .selector = flags->selector,

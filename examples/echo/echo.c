@@ -2,6 +2,7 @@
 #include "echo.pb-c.h"
 #include "mesh/harness.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,12 +16,23 @@ static void answer(const char *text, Example__Echo__V1__Text_Closure reply, void
     reply(&message, call); /* packed before it returns */
 }
 
+/* The message is for people, the details are for programs. */
+static void refuse(void *call, const char *field, const char *rule, const char *message)
+{
+    Example__Echo__V1__Refusal details = EXAMPLE__ECHO__V1__REFUSAL__INIT;
+
+    details.field = (char *)field;
+    details.rule = (char *)rule;
+    mesh_call_set_details_message(call, &details.base);
+    mesh_call_fail(call, STATUS_INVALID_ARGUMENT, "%s", message);
+}
+
 static void echo__say(Example__Echo__V1__Echo_Service *service, const text_message *request,
                       Example__Echo__V1__Text_Closure reply, void *call)
 {
     (void)service;
     if (request->text[0] == '\0')
-        mesh_call_fail(call, STATUS_INVALID_ARGUMENT, "there is nothing to say");
+        refuse(call, "text", "not empty", "there is nothing to say");
     answer(request->text, reply, call); /* after a failure it does nothing */
 }
 
@@ -78,6 +90,8 @@ static int start(const void *config, struct mesh_server *server, void **state)
 
     (void)config;
     *state = &echo; /* a real service loads its model here */
+    if (mesh_server_add_type(server, &example__echo__v1__refusal__descriptor) < 0)
+        return -ENOMEM;
     return mesh_server_add_service(server, &echo.base, KINDS);
 }
 

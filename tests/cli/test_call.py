@@ -16,13 +16,13 @@ ECHO = "example.echo.v1.Echo"
 class Stack:
     """A broker and the echo worker, on sockets in a folder of their own."""
 
-    def __init__(self):
+    def __init__(self, worker="examples/echo/example-echo"):
         self.folder = tempfile.TemporaryDirectory(prefix="dragoman-call-")
         self.front = f"ipc://{self.folder.name}/front"
         back = f"ipc://{self.folder.name}/back"
         self.log = open(os.path.join(self.folder.name, "log"), "w", encoding="utf-8")
         self.processes = [self.run("broker/dragoman-broker", "--front", self.front, "--back", back),
-                          self.run("examples/echo/example-echo", "--broker", back)]
+                          self.run(worker, "--broker", back)]
 
     def run(self, binary, *args):
         return subprocess.Popen([os.path.join(BUILD, binary), *args], env=environment(), stderr=self.log)
@@ -137,7 +137,8 @@ class Call(unittest.TestCase):
         self.assertIn(why, result.stderr)
 
     def test_statuses_are_told_by_name(self):
-        self.failed(1, "INVALID_ARGUMENT: there is nothing to say\n", f"{ECHO}/Say")
+        self.failed(1, 'INVALID_ARGUMENT: there is nothing to say\n'
+                       'details example.echo.v1.Refusal: {"field":"text","rule":"not empty"}\n', f"{ECHO}/Say")
         self.failed(1, "NOT_FOUND: ", "no.such.Service/Method")
         self.failed(1, f"UNIMPLEMENTED: service '{ECHO}' has no method 'Sing': 'dragoman call --list {ECHO}'",
                     f"{ECHO}/Sing")
@@ -192,7 +193,24 @@ class Call(unittest.TestCase):
         result = subprocess.run([say, self.stack.front, "hello"], capture_output=True, text=True, timeout=60, check=True)
         self.assertEqual(result.stdout, "hello\n")
         result = subprocess.run([say, self.stack.front, ""], capture_output=True, text=True, timeout=60, check=False)
-        self.assertEqual((result.returncode, result.stderr), (1, "INVALID_ARGUMENT: there is nothing to say\n"))
+        self.assertEqual((result.returncode, result.stderr), (1, "INVALID_ARGUMENT: there is nothing to say\n"
+                                                                   "'text' must be: not empty\n"))
+
+
+class Details(unittest.TestCase):
+    def test_what_a_status_says_besides(self):
+        stack = Stack("tests/cli/test_cli_details_worker")
+        self.addCleanup(stack.stop)
+        size = len('it says "\x1b[2J"')
+        for form, told in (("known", 'details example.echo.v1.Text: {"text":"it says \\"\\u001b[2J\\""}\n'),
+                           ("unknown", "details dragoman.mesh.v1.Label: 6 bytes; reflection does not know this type\n"),
+                           ("cut", f"details example.echo.v1.Text: {size} bytes that are none\n"),
+                           ("bytes", "details: 4 bytes without a type\n"),
+                           ("none", "")):
+            result = dragoman("call", "--broker", stack.front, "--wait", "--timeout", "60", f"{ECHO}/Say",
+                              json.dumps({"text": form}))
+            self.assertEqual((result.returncode, result.stdout, result.stderr),
+                             (1, "", "ABORTED: as was asked for\n" + told), form)
 
 
 class DebugLog(unittest.TestCase):
