@@ -49,7 +49,7 @@ static const struct config_option OPTIONS[] = {
     {"journal", CONFIG_STRING, &config.journal, "FILE", "where calls are written down", NULL, 0, 0},
     {"index", CONFIG_INT, &config.index, "N", "which client this is", NULL, 0, 65535},
     {"mix", CONFIG_STRING, &config.mix, "KIND,...",
-     "of calls, in turn: once, again, converse, pour, cancel, hasty, abandon", NULL, 0, 0},
+     "of calls, in turn: once, again, converse, pour, cancel, hasty, abandon, pile", NULL, 0, 0},
     {"tenant", CONFIG_STRING, &config.tenant, "NAME", "who pays", NULL, 0, 0},
     {"threads", CONFIG_INT, &config.threads, "N", "calls at once", NULL, 1, 4096},
     {"seconds", CONFIG_INT, &config.seconds, "N", "how long", NULL, 0, 100000},
@@ -162,6 +162,19 @@ static void unary_done(void *arg, const struct status *status, ProtobufCMessage 
     pthread_mutex_unlock(&pending->lock);
 }
 
+static void wait_for_end(struct pending *pending)
+{
+    struct timespec until;
+    int err = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += SILENCE_MS / 1000;
+    pthread_mutex_lock(&pending->lock);
+    while (pending->ends == 0 && err == 0)
+        err = pthread_cond_timedwait(&pending->changed, &pending->lock, &until);
+    pthread_mutex_unlock(&pending->lock);
+}
+
 static void call_unary(const struct kind *kind, uint64_t id)
 {
     int64_t deadline_ms =
@@ -169,18 +182,11 @@ static void call_unary(const struct kind *kind, uint64_t id)
     struct mesh_call_options options = begin(kind, id, deadline_ms);
     struct pending *pending = pending_new(id);
     entry request = entry_of(id);
-    struct timespec until;
-    int err = 0;
 
     if (mesh_unary_start(channel, LEDGER, "Enter", &request.base, &options, unary_done, pending) <
         0)
         bad(id, "not-started");
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += SILENCE_MS / 1000;
-    pthread_mutex_lock(&pending->lock);
-    while (pending->ends == 0 && err == 0)
-        err = pthread_cond_timedwait(&pending->changed, &pending->lock, &until);
-    pthread_mutex_unlock(&pending->lock);
+    wait_for_end(pending);
 }
 
 static struct mesh_stream *open_stream(const char *method, uint64_t id,
@@ -297,6 +303,20 @@ static void call_cancel(const struct kind *kind, uint64_t id)
     end_of(stream, id, 0, 0);
 }
 
+/* Begun, with a payload; waited for at the end. */
+static void call_pile(const struct kind *kind, uint64_t id)
+{
+    struct mesh_call_options options = begin(kind, id, config.deadline_ms);
+    entry request = entry_of(id);
+
+    request.payload.len = request.bytes;
+    request.payload.data = calloc(1, request.bytes + 1);
+    if (mesh_unary_start(channel, LEDGER, "Enter", &request.base, &options, unary_done,
+                         pending_new(id)) < 0)
+        bad(id, "not-started");
+    free(request.payload.data);
+}
+
 /* Begun, and forgotten at once. */
 static void call_abandon(const struct kind *kind, uint64_t id)
 {
@@ -315,7 +335,7 @@ static void call_abandon(const struct kind *kind, uint64_t id)
 static const struct kind KINDS[] = {
     {"once", call_unary, false},        {"again", call_unary, true}, {"hasty", call_unary, false},
     {"converse", call_converse, false}, {"pour", call_pour, false},  {"cancel", call_cancel, false},
-    {"abandon", call_abandon, false},
+    {"abandon", call_abandon, false},   {"pile", call_pile, false},
 };
 
 /* ---- the process ----------------------------------------------------------------------------- */
@@ -381,6 +401,8 @@ static int run(void)
     }
     for (int64_t i = 0; i < config.threads; i++)
         pthread_join(threads[i], NULL);
+    for (struct pending *pending = all_pending; pending; pending = pending->next)
+        wait_for_end(pending);
     sleep_ms(200); /* an end too many comes now */
     mesh_channel_destroy(&channel);
     journal("quiet client=%d", (int)config.index);

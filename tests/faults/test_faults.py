@@ -106,6 +106,32 @@ class Faults(Checks):
             self.assertEqual([finding for finding in checked.always() if not finding.startswith("I3")], [])
             self.assertEqual(set(checked.statuses()), {"OK"})
 
+    def test_client_killed_with_a_full_queue(self):
+        """kill -9 of a caller with 10,000 calls in the broker's queue: they go, and what they took serves the next."""
+        calls = 2000 if SANITIZED else 10000
+        with World() as world:
+            broker = world.broker("--queue-limit=20000")
+            worker = world.worker("--capacity=4")
+            watched, after = (broker.process, worker), []
+            for _ in range(4):
+                goer = world.client("--mix=pile", "--threads=4", f"--calls={calls}", "--deadline-ms=0",
+                                    "--seconds=300", "--work-ms=60000", "--bytes=4000")
+                until(lambda: broker.metric("mesh_broker_queue_length") == calls - 4, "all but four wait", 60)
+                self.assertGreater(broker.metric("dragoman_broker_queue_bytes"), (calls - 4) * 4000)
+                world.kill(goer)
+                world.quiesced()
+                self.assertFalse(broker.metric("dragoman_broker_queue_bytes"))
+                os.remove(world.journal(goer.name))  # what the dead were about to write
+                after.append([(rss_bytes(process.pid), descriptors(process.pid)) for process in watched])
+            # Each left 40 MB. The heap keeps the first's, which is a base.
+            for samples in zip(*after):
+                found = history.check_samples(samples[1:], samples[0], 16 * MIB * (8 if SANITIZED else 1), 6)
+                self.assertEqual(list(found), [])
+            world.wait([world.client("--mix=once", "--threads=8", "--calls=50", "--seconds=30")])
+            checked = world.history()
+            self.assertEqual([finding for finding in checked.always() if not finding.startswith("I3")], [])
+            self.assertEqual(checked.count("OK"), 50)
+
     # ---- brokers -----------------------------------------------------------------------------
 
     def test_broker_killed_and_restarted(self):
@@ -159,6 +185,33 @@ class Faults(Checks):
             # late as that, and may run. Its caller was told in time, and it runs once.
             checked = self.check(world, lambda history: history.ends_in_time(800), late_ms=2500)
             self.assertGreater(checked.count("DEADLINE_EXCEEDED"), 0)
+
+    def test_one_of_two_brokers_stopped(self):
+        """SIGSTOP: heartbeats tell, calls go over the other, and both serve when it is back."""
+        with World() as world:
+            first, second = world.broker(), world.broker()
+            for _ in range(2):
+                world.worker()
+            client = world.client("--mix=once,again,converse,pour", "--threads=8", "--seconds=300")
+            time.sleep(1.0)
+            stopped_at = time.monotonic_ns()
+            world.stop(first.process, 9)
+            goes_on_at = time.monotonic_ns()
+            until(lambda: first.workers() == 2, "both workers are back")
+            served = first.metric("dragoman_broker_calls_total")
+            until(lambda: first.metric("dragoman_broker_calls_total") > served, "it serves again")
+            world.finish([client])
+            # What lay in its sockets may be dispatched when it goes on: as in test_broker_stopped.
+            checked = self.check(world, least_ok=0.8, late_ms=9500)
+            calls = checked.invoked().values()
+            self.assertEqual([call.invoke.call for call in calls if call.ends[0].at > call.invoke.at + 6 * history.S],
+                             [], "waited for the silent one, and not for its heartbeats")
+            known = [call for call in calls if stopped_at + 5 * history.S < call.invoke.at < goes_on_at]
+            self.assertGreater(len(known), 50)
+            lost = [f"{call.invoke.call} {call.status}" for call in calls
+                    if call.status != "OK" and (call.invoke.again == "1" or call in known)]
+            self.assertEqual(lost, [], "calls that may be repeated, or came when the silence was known")
+            self.assertGreater(second.metric("dragoman_broker_calls_total"), 100)
 
     # ---- clocks ------------------------------------------------------------------------------
 
