@@ -3,11 +3,13 @@
 #
 # Builds the images, checks what is (and is not) in them, starts the stack with the models of this
 # machine, interprets speech both ways, reads every limit back from the cgroups, kills a worker, and
-# takes the stack down. With CI=true a Docker engine is installed and started when none answers;
+# takes the stack down; then starts it with keys (compose/curve.yaml), interprets once more, and calls its
+# broker with the operator's key, a stranger's, and none. With CI=true a Docker engine is installed and started when none answers;
 # otherwise the test is skipped (exit status 77).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=$1
+dragoman=$build/cli/dragoman
 models=${DRAGOMAN_MODELS:-$HOME/.local/share/dragoman/models}
 export PATH=/usr/bin:$PATH DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
 export DRAGOMAN_MODELS_VOLUME=$models
@@ -23,11 +25,12 @@ fail() {
     exit 1
 }
 
+overlay=()
 compose() {
     if docker compose version >/dev/null 2>&1; then
-        docker compose -p $project -f compose/compose.yaml "$@"
+        docker compose -p $project -f compose/compose.yaml "${overlay[@]}" "$@"
     else
-        docker-compose -p $project -f compose/compose.yaml "$@"
+        docker-compose -p $project -f compose/compose.yaml "${overlay[@]}" "$@"
     fi
 }
 
@@ -135,19 +138,63 @@ interpret() { # FILE FROM TO
     curl -sS -m 120 -F "file=@$1" -F "from=$2" -F "to=$3" "$url/v1/interpret"
 }
 
-# The overlay for CURVE is whole: every key that it names is one that scripts/keys.sh makes.
-check_curve() {
-    DRAGOMAN=$build/cli/dragoman scripts/keys.sh "$work/keys" >/dev/null
-    DRAGOMAN_KEYS=$work/keys compose -f compose/curve.yaml config >"$work/curve"
-    grep -o "$work/keys/[a-z.]*" "$work/curve" | sort -u | while read -r file; do
-        [ -e "$file" ] || fail "compose/curve.yaml wants $file, which scripts/keys.sh does not make"
+interpret_english() {
+    interpret $samples-0870.wav en pt >"$work/pt.json"
+    python3 - "$work/pt.json" <<'PYTHON'
+import base64, json, sys
+result = json.load(open(sys.argv[1]))
+print(" ", result["transcript"], "->", result["translation"])
+assert "John Dashwood" in result["transcript"] and "poder" in result["translation"], result
+audio = base64.b64decode(result["audio"]["data"])
+assert audio[:4] == b"RIFF" and len(audio) > 100000, len(audio)
+PYTHON
+}
+
+# call_broker WHO STATUS TEXT FLAG...: from this machine; it must end so, and say that
+call_broker() {
+    local who=$1 want=$2 text=$3 status=0
+    shift 3
+    "$dragoman" call --broker "$front" --timeout 10 "$@" --list >"$work/said" 2>&1 || status=$?
+    if [ $status != "$want" ] || ! grep -q "$text" "$work/said"; then
+        fail "dragoman call with $who ended with $status: $(cat "$work/said")"
+    fi
+    echo "  $who: $(grep -m 1 "$text" "$work/said")"
+}
+
+# As docs/security.md says; containers run as whoever made the keys.
+start_with_keys() {
+    export DRAGOMAN=$dragoman DRAGOMAN_KEYS=$work/keys
+    DRAGOMAN_KEYS_USER=$(id -u):$(id -g)
+    export DRAGOMAN_KEYS_USER
+    scripts/keys.sh "$DRAGOMAN_KEYS" >/dev/null
+    overlay=(-f compose/curve.yaml)
+    compose up -d >"$work/up.log" 2>&1 || { cat "$work/up.log"; compose ps; fail "the stack does not start with keys"; }
+    wait_ready
+}
+
+# All workers have come; the broker hears its operator, and neither a stranger nor whoever has no key.
+check_keys() {
+    local workers="dragoman.asr.v1.Recognizer 2 dragoman.translate.v1.Translator 2 dragoman.tts.v1.Synthesizer 2"
+    local broker operator=(--key "$DRAGOMAN_KEYS/operator.key" --broker-key "$DRAGOMAN_KEYS/broker.cert")
+    broker=$(compose ps -q broker)
+    front=tcp://$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$broker"):5601
+    "$dragoman" keys new stranger -o "$work" >/dev/null
+    for _ in $(seq 60); do
+        "$dragoman" top --broker "$front" "${operator[@]}" |
+            awk '/^dragoman[.].*[.]v1/ {print $1, $2}' | sort | paste -sd ' ' >"$work/top" || :
+        grep -qx "$workers" "$work/top" && break
+        sleep 0.5
     done
-    [ "$(grep -c DRAGOMAN_BROKER_KEY "$work/curve")" = 7 ] || fail "a service has no key in compose/curve.yaml"
+    echo "  workers: $(cat "$work/top")"
+    grep -qx "$workers" "$work/top" || fail "not all six workers are there with their keys"
+    call_broker "the operator's key" 0 dragoman.asr "${operator[@]}"
+    call_broker "a stranger's" 1 "UNAVAILABLE.*its certificate must be added there" --key "$work/stranger.key" \
+        --broker-key "$DRAGOMAN_KEYS/broker.cert"
+    call_broker "none" 1 "UNAVAILABLE.*\(a key is needed\|and want a key\)"
 }
 
 trap clean_up EXIT
 start_engine
-check_curve
 base_image
 echo "building the images"
 compose build >"$work/build.log" 2>&1 || { tail -60 "$work/build.log"; fail "the images do not build"; }
@@ -159,15 +206,7 @@ wait_ready
 check_limits
 
 echo "interpreting"
-interpret $samples-0870.wav en pt >"$work/pt.json"
-python3 - "$work/pt.json" <<'PYTHON'
-import base64, json, sys
-result = json.load(open(sys.argv[1]))
-print(" ", result["transcript"], "->", result["translation"])
-assert "John Dashwood" in result["transcript"] and "poder" in result["translation"], result
-audio = base64.b64decode(result["audio"]["data"])
-assert audio[:4] == b"RIFF" and len(audio) > 100000, len(audio)
-PYTHON
+interpret_english
 curl -sS -m 60 -o "$work/pt.wav" -H 'Content-Type: application/json' -d '{"model": "tts-1", "voice": "pt",
     "response_format": "wav", "input": "Amanhã eu vou comprar um livro para a minha mãe."}' \
     "$url/v1/audio/speech"
@@ -191,4 +230,13 @@ for _ in $(seq 60); do
     sleep 1
 done
 grep -q '"translation"' "$work/again" || fail "the stack does not recover: $(cat "$work/again")"
+compose down --timeout 40 >/dev/null 2>&1
+
+echo "starting the stack with keys"
+begun=$SECONDS
+start_with_keys
+interpret_english
+check_keys
+compose down --timeout 40 >/dev/null 2>&1
+echo "  $((SECONDS - begun)) s"
 echo "passed"
