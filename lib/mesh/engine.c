@@ -156,7 +156,7 @@ static int keep(struct mesh_engine *engine, struct mesh_message *message, size_t
     struct mesh_parcel *parcel = malloc(sizeof(*parcel));
 
     if (!parcel) {
-        engine->mute = engine->mute || written > 0; /* nothing may follow half a message */
+        engine->mute = engine->mute || written > 0; /* the rest of it is lost */
         return -ENOMEM;
     }
     parcel_describe(parcel, message);
@@ -207,13 +207,13 @@ int mesh_engine_send(struct mesh_engine *engine, struct mesh_message *message)
     return 0;
 }
 
-/* Bytes of the handshake: what they say is all in them. */
+/* A greeting or a command: what it says is all in its bytes. */
 static int send_raw(struct mesh_engine *engine, const uint8_t *bytes, size_t size)
 {
     struct mesh_parcel *parcel;
 
-    if (engine->n_parcels >= MESH_ENGINE_MESSAGES) /* one that asks and does not listen */
-        return -ENOMEM;
+    if (engine->mute) /* nothing may follow half a message */
+        return 0;
     parcel = malloc(sizeof(*parcel));
     if (!parcel || zmq_msg_init_size(&parcel->part[0], size) < 0) {
         free(parcel);
@@ -323,6 +323,14 @@ static void drop_first(struct mesh_engine *engine)
     engine->has_first = false;
 }
 
+/* How large the frame under way may be: with the one before it, as large as one. */
+static size_t frame_room(struct mesh_engine *engine)
+{
+    size_t before = engine->has_first ? zmq_msg_size(&engine->first) : 0;
+
+    return engine->frame.command ? ZMTP_COMMAND_MAX : engine->max_frame_bytes - before;
+}
+
 /* What its header allows. @return 0; -EBADMSG: the message is not to be; ... */
 static int begin_frame(struct mesh_engine *engine)
 {
@@ -331,10 +339,8 @@ static int begin_frame(struct mesh_engine *engine)
 
     if (!frame->command && engine->state != ENGINE_OPEN)
         return -EPROTO;
-    if (frame->command && frame->size > ZMTP_COMMAND_MAX)
-        return -EPROTO;
-    if (frame->size > engine->max_frame_bytes)
-        return -EMSGSIZE;
+    if (frame->size > frame_room(engine))
+        return frame->command ? -EPROTO : -EMSGSIZE;
     engine->filled = 0;
     engine->in_frame = true;
     if (too_many) {
@@ -378,8 +384,9 @@ static int take_command(struct mesh_engine *engine)
         err = zmtp_ready_check(engine->kind, body, size);
         engine->state = err < 0 ? engine->state : ENGINE_OPEN;
     } else {
-        size = zmtp_pong_write(body, size, pong);
-        err = size > 0 ? send_raw(engine, pong, size) : 0; /* others are not for us */
+        size = zmtp_pong_write(body, size, pong);  /* others are not for us */
+        if (size > 0 && mesh_engine_takes(engine)) /* who asks and does not read gets no answer */
+            err = send_raw(engine, pong, size);
     }
     zmq_msg_close(&engine->part);
     return err < 0 ? err : -EAGAIN;

@@ -2,8 +2,8 @@
  * engine.h - one connection that speaks ZMTP: bytes of a Unix socket here, messages there
  *
  * Belongs to one thread. Nothing blocks; nobody has a thread of his own, as libzmq's connections do: whoever
- * waits for a message is woken by the socket itself. What comes is bounded: a frame by max_frame_bytes, a
- * message by its two frames. What goes is, too.
+ * waits for a message is woken by the socket itself. What comes is bounded: a message is one frame or
+ * two, of max_frame_bytes together. What goes is, too.
  */
 #ifndef MESH_ENGINE_H
 #define MESH_ENGINE_H
@@ -72,7 +72,7 @@ int mesh_engine_read(struct mesh_engine *engine, struct mesh_intake *intake, boo
  * The next message of what was read.
  *
  * @return 0: the caller's; -EAGAIN: not all there, the intake is empty; -EBADMSG: one with too many frames, which is
- *         dropped; -EPROTO: no ZMTP, -EMSGSIZE: a frame over the limit, -ENOMEM: the connection is of no more use
+ *         dropped; -EPROTO: no ZMTP, -EMSGSIZE: over the limit, -ENOMEM: the connection is of no more use
  */
 int mesh_engine_next(struct mesh_engine *engine, struct mesh_intake *intake,
                      struct mesh_message *out);
