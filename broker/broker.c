@@ -143,9 +143,11 @@ static int64_t idle_ns(struct broker *broker)
         next = broker->drained_ns;
     if (broker->flush_ns != 0 && broker->flush_ns < next)
         next = broker->flush_ns;
-    for (int side = 0; side < N_SIDES; side++)
-        if (broker->wires[side].cut_ns != 0 && broker->wires[side].cut_ns < next)
-            next = broker->wires[side].cut_ns;
+    for (int side = 0; side < N_SIDES; side++) {
+        int64_t at = wire_next_ns(&broker->wires[side]);
+
+        next = at < next ? at : next;
+    }
     return next < now + IDLE_MAX_NS ? next - now : IDLE_MAX_NS;
 }
 

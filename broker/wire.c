@@ -269,6 +269,13 @@ void wire_watch(struct wire *wire, int64_t now_ns)
         lose(wire, peer, "its connection was closed");
 }
 
+int64_t wire_next_ns(const struct wire *wire)
+{
+    int64_t next = mesh_transport_next_ns(&wire->transport);
+
+    return wire->cut_ns != 0 && wire->cut_ns < next ? wire->cut_ns : next;
+}
+
 /* ---- receiving ------------------------------------------------------------------------------- */
 
 /* @return 0; -EBADMSG: it came past ZAP */

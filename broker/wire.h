@@ -77,5 +77,7 @@ bool wire_retry(struct wire *wire);
 
 /** See who has gone, after all that they had sent was received: they go to `lost`. */
 void wire_watch(struct wire *wire, int64_t now_ns);
+/** When that has something to do that no descriptor tells; MESH_NEVER. */
+int64_t wire_next_ns(const struct wire *wire);
 
 #endif

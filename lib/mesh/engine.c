@@ -210,11 +210,8 @@ int mesh_engine_send(struct mesh_engine *engine, struct mesh_message *message)
 /* A greeting or a command: what it says is all in its bytes. */
 static int send_raw(struct mesh_engine *engine, const uint8_t *bytes, size_t size)
 {
-    struct mesh_parcel *parcel;
+    struct mesh_parcel *parcel = malloc(sizeof(*parcel));
 
-    if (engine->mute) /* nothing may follow half a message */
-        return 0;
-    parcel = malloc(sizeof(*parcel));
     if (!parcel || zmq_msg_init_size(&parcel->part[0], size) < 0) {
         free(parcel);
         return -ENOMEM;

@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "mesh/deadline.h"
 #include "mesh/engine.h"
+#include "mesh/listener.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,14 +13,12 @@
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define NS_PER_MS INT64_C(1000000)
 #define HANDSHAKE_NS (3000 * NS_PER_MS)
 #define PAUSE_NS (100 * NS_PER_MS)  /* without accepting, when descriptors are short */
 #define TELL_NS (10000 * NS_PER_MS) /* between two lines about the same */
-#define BACKLOG 1024
 #define LISTENERS_MAX 16
 #define ACCEPTS 64 /* at once */
 #define EVENTS 64
@@ -29,36 +29,38 @@
 struct connection {
     struct mesh_engine engine;
     uint64_t peer;
-    bool is_ready;      /* there may be something to read */
-    bool armed;         /* to be told when it takes more */
-    bool over;          /* it has ended, and is a DEALER\'s */
-    int64_t greeted_by; /* 0: it has greeted */
-    TAILQ_ENTRY(connection) ready;
+    bool is_ready; /* there may be something to read */
+    bool armed;    /* to be told when it takes more */
+    bool over;     /* it has ended, and is a DEALER's */
+    bool greeting; /* it has not greeted yet */
+    bool spared;   /* and its time was over once */
+    int64_t greeted_by;
+    TAILQ_ENTRY(connection) ready, newest;
 };
 
-struct listener {
-    int fd;
-    struct sockaddr_un name;
-    socklen_t name_size;
-};
+TAILQ_HEAD(connections, connection);
 
 struct mesh_ipc {
     enum mesh_socket_kind kind;
     size_t max_frame_bytes;
     int epoll; /* a ROUTER's; -1: none */
-    struct listener listeners[LISTENERS_MAX];
+    struct mesh_listener listeners[LISTENERS_MAX];
     size_t n_listeners;
     bool paused; /* the listeners are not watched */
-    int64_t paused_until, told_ns;
+    int64_t paused_until;
+    int64_t told_short_ns, told_broken_ns;
 
     struct connection **slots; /* (n_slots) NULL: free; a DEALER's is the first */
-    size_t n_slots, n_connections, n_greeting;
+    uint32_t *spare;           /* (n_spare) of the slots, those that are free */
+    size_t n_slots, n_spare, n_connections;
     uint64_t serial;
+    struct connections
+        greeting; /* those that have not greeted: whose time is over first is first */
 
     enum mesh_handshake failed; /* the last one that was not over */
     bool stirred;               /* poll() said that there is something */
     size_t n_reads;             /* since the last look */
-    TAILQ_HEAD(, connection) ready;
+    struct connections ready;
     struct connection *current; /* whose bytes the intake holds */
     struct mesh_intake intake;
 
@@ -77,24 +79,27 @@ static struct connection *find(const struct mesh_ipc *ipc, uint64_t peer)
     return connection && (ipc->kind == MESH_DEALER || connection->peer == peer) ? connection : NULL;
 }
 
-static int free_slot(struct mesh_ipc *ipc, size_t *out)
+/* Room for more connections. */
+static int add_slots(struct mesh_ipc *ipc)
 {
     size_t room = ipc->n_slots ? 2 * ipc->n_slots : 4;
     struct connection **slots;
+    uint32_t *spare;
 
-    for (size_t i = 0; ipc->n_connections < ipc->n_slots && i < ipc->n_slots; i++)
-        if (!ipc->slots[i]) {
-            *out = i;
-            return 0;
-        }
     if (room > (size_t)1 << SLOT_BITS)
         return -EMFILE;
     slots = realloc(ipc->slots, room * sizeof(struct connection *));
     if (!slots)
         return -ENOMEM;
-    memset(slots + ipc->n_slots, 0, (room - ipc->n_slots) * sizeof(struct connection *));
-    *out = ipc->n_slots;
     ipc->slots = slots;
+    spare = realloc(ipc->spare, room * sizeof(*spare));
+    if (!spare)
+        return -ENOMEM;
+    ipc->spare = spare;
+    for (size_t slot = room; slot-- > ipc->n_slots;) { /* the first is taken first */
+        slots[slot] = NULL;
+        spare[ipc->n_spare++] = (uint32_t)slot;
+    }
     ipc->n_slots = room;
     return 0;
 }
@@ -108,21 +113,38 @@ static int watch(const struct mesh_ipc *ipc, int operation, int fd, uint32_t eve
     return epoll_ctl(ipc->epoll, operation, fd, &event) < 0 ? -errno : 0;
 }
 
+static void expect_greeting(struct mesh_ipc *ipc, struct connection *connection, int64_t now_ns)
+{
+    connection->greeting = true;
+    connection->greeted_by = now_ns + HANDSHAKE_NS;
+    TAILQ_INSERT_TAIL(&ipc->greeting, connection, newest);
+}
+
+static void end_greeting(struct mesh_ipc *ipc, struct connection *connection)
+{
+    if (connection->greeting)
+        TAILQ_REMOVE(&ipc->greeting, connection, newest);
+    connection->greeting = false;
+}
+
 /* Takes the descriptor. */
 static int adopt(struct mesh_ipc *ipc, int fd, int64_t now_ns)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
-    size_t slot;
-    int err = connection ? free_slot(ipc, &slot) : -ENOMEM;
+    int err = connection ? 0 : -ENOMEM;
+    uint32_t slot;
 
+    if (err == 0 && ipc->n_spare == 0)
+        err = add_slots(ipc);
     if (err < 0) {
         free(connection);
         close(fd);
         return err;
     }
+    slot = ipc->spare[ipc->n_spare - 1];
+    connection->peer = (uint64_t)1 << 62 | ++ipc->serial << SLOT_BITS | slot;
     err = mesh_engine_init(&connection->engine, fd, ipc->kind, ipc->max_frame_bytes);
     if (err == 0) {
-        connection->peer = (uint64_t)1 << 62 | ++ipc->serial << SLOT_BITS | slot;
         err = watch(ipc, EPOLL_CTL_ADD, fd, EPOLLIN, connection->peer);
         if (err < 0)
             mesh_engine_fini(&connection->engine);
@@ -131,10 +153,10 @@ static int adopt(struct mesh_ipc *ipc, int fd, int64_t now_ns)
         free(connection);
         return err;
     }
-    connection->greeted_by = now_ns + HANDSHAKE_NS;
+    ipc->n_spare--;
     ipc->slots[slot] = connection;
     ipc->n_connections++;
-    ipc->n_greeting++;
+    expect_greeting(ipc, connection, now_ns);
     return 0;
 }
 
@@ -175,14 +197,16 @@ static void listen_again(struct mesh_ipc *ipc)
 
 static void drop(struct mesh_ipc *ipc, struct connection *connection)
 {
-    size_t slot = ipc->kind == MESH_DEALER ? 0 : connection->peer & ((1u << SLOT_BITS) - 1);
+    uint32_t slot = connection->peer & ((1u << SLOT_BITS) - 1);
 
     set_ready(ipc, connection, false);
     if (ipc->current == connection)
         ipc->current = NULL;
-    ipc->n_greeting -= connection->greeted_by != 0;
+    end_greeting(ipc, connection);
+    watch(ipc, EPOLL_CTL_DEL, connection->engine.fd, 0, 0); /* a child may have it open, too */
     mesh_engine_fini(&connection->engine);
     ipc->slots[slot] = NULL;
+    ipc->spare[ipc->n_spare++] = slot;
     ipc->n_connections--;
     free(connection);
     if (ipc->paused)
@@ -201,6 +225,7 @@ static void end(struct mesh_ipc *ipc, struct connection *connection)
             mesh_engine_is_mismatched(engine) ? MESH_HANDSHAKE_MISMATCH : MESH_HANDSHAKE_BROKEN;
     connection->over = engine->mute = true;
     set_ready(ipc, connection, false);
+    end_greeting(ipc, connection);
     if (ipc->current == connection)
         ipc->current = NULL;
     if (ipc->kind == MESH_ROUTER)
@@ -221,14 +246,21 @@ static void arm(struct mesh_ipc *ipc, struct connection *connection)
 
 /* ---- listening ------------------------------------------------------------------------------- */
 
+/* Whether it is time for a line about the same again. */
+static bool may_tell(int64_t *told_ns, int64_t now_ns)
+{
+    bool may = *told_ns == 0 || now_ns - *told_ns > TELL_NS;
+
+    if (may)
+        *told_ns = now_ns;
+    return may;
+}
+
 static void tell_short(struct mesh_ipc *ipc, int64_t now_ns)
 {
-    if (ipc->told_ns == 0 || now_ns - ipc->told_ns > TELL_NS) {
-        log_warn(
-            "too many connections for the limit of open files: new ones wait, or are closed; raise "
-            "it (ulimit -n)");
-        ipc->told_ns = now_ns;
-    }
+    if (may_tell(&ipc->told_short_ns, now_ns))
+        log_warn("too many connections for the limit of open files: new ones wait, or are closed; "
+                 "raise it (ulimit -n)");
 }
 
 /* The listeners stay readable: not to be woken by them all the time. */
@@ -241,7 +273,7 @@ static void pause_listening(struct mesh_ipc *ipc, int64_t now_ns)
         watch(ipc, EPOLL_CTL_MOD, ipc->listeners[i].fd, 0, i);
 }
 
-static void accept_some(struct mesh_ipc *ipc, const struct listener *listener)
+static void accept_some(struct mesh_ipc *ipc, const struct mesh_listener *listener)
 {
     int64_t now_ns = clock_now_ns();
 
@@ -266,51 +298,19 @@ static void accept_some(struct mesh_ipc *ipc, const struct listener *listener)
     }
 }
 
-static int address(const char *path, struct sockaddr_un *name, socklen_t *size)
+int mesh_ipc_bind(struct mesh_ipc *ipc, const char *name)
 {
-    size_t length = strlen(path);
-
-    *name = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (length == 0 || length >= sizeof(name->sun_path))
-        return length == 0 ? -EINVAL : -ENAMETOOLONG;
-    memcpy(name->sun_path, path, length);
-    *size = (socklen_t)sizeof(*name);
-    if (*path == '@') {
-        name->sun_path[0] = '\0';
-        *size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
-    }
-    return 0;
-}
-
-static int open_unix(void)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    return fd < 0 ? -errno : fd;
-}
-
-int mesh_ipc_bind(struct mesh_ipc *ipc, const char *path)
-{
-    struct listener *listener = &ipc->listeners[ipc->n_listeners];
+    struct mesh_listener *listener = &ipc->listeners[ipc->n_listeners];
     int err;
 
     if (ipc->n_listeners == LISTENERS_MAX)
         return -ENOSPC;
-    err = address(path, &listener->name, &listener->name_size);
+    err = mesh_listener_open(listener, name);
     if (err < 0)
         return err;
-    listener->fd = open_unix();
-    if (listener->fd < 0)
-        return listener->fd;
-    if (*path != '@')
-        unlink(path);
-    if (bind(listener->fd, (struct sockaddr *)&listener->name, listener->name_size) < 0 ||
-        listen(listener->fd, BACKLOG) < 0)
-        err = -errno;
-    if (err == 0)
-        err = watch(ipc, EPOLL_CTL_ADD, listener->fd, EPOLLIN, ipc->n_listeners);
+    err = watch(ipc, EPOLL_CTL_ADD, listener->fd, EPOLLIN, ipc->n_listeners);
     if (err < 0)
-        close(listener->fd);
+        mesh_listener_close(listener);
     else
         ipc->n_listeners++;
     return err;
@@ -318,32 +318,20 @@ int mesh_ipc_bind(struct mesh_ipc *ipc, const char *path)
 
 static void stop_listening(struct mesh_ipc *ipc)
 {
-    while (ipc->n_listeners > 0) {
-        struct listener *listener = &ipc->listeners[--ipc->n_listeners];
-
-        if (listener->name.sun_path[0] != '\0')
-            unlink(listener->name.sun_path);
-        close(listener->fd);
-    }
+    while (ipc->n_listeners > 0)
+        mesh_listener_close(&ipc->listeners[--ipc->n_listeners]);
 }
 
-int mesh_ipc_connect(struct mesh_ipc *ipc, const char *path)
+int mesh_ipc_connect(struct mesh_ipc *ipc, const char *name)
 {
-    struct sockaddr_un name;
-    socklen_t size;
-    int err = address(path, &name, &size);
-    int fd;
+    struct connection *before = find(ipc, 0);
+    int fd = before && !before->over ? -EISCONN : mesh_listener_connect(name);
 
-    if (err < 0)
-        return err;
-    fd = open_unix();
     if (fd < 0)
         return fd;
-    if (connect(fd, (struct sockaddr *)&name, size) < 0) {
-        err = -errno;
-        close(fd);
-        return err;
-    }
+    if (before)
+        drop(ipc, before);
+    ipc->failed = MESH_HANDSHAKE_FINE;
     return adopt(ipc, fd, clock_now_ns());
 }
 
@@ -355,7 +343,7 @@ struct pollfd mesh_ipc_fd(const struct mesh_ipc *ipc)
     struct pollfd fd = {.fd = ipc->epoll, .events = POLLIN};
 
     if (ipc->kind == MESH_DEALER) {
-        fd.fd = connection ? connection->engine.fd : -1;
+        fd.fd = connection && !connection->over ? connection->engine.fd : -1;
         if (connection && mesh_engine_waits(&connection->engine))
             fd.events |= POLLOUT;
     }
@@ -437,17 +425,18 @@ int mesh_ipc_send(struct mesh_ipc *ipc, struct mesh_message *message)
     return err;
 }
 
+static const char *what_broke(int err)
+{
+    if (err == -EPROTO)
+        return "what came is no ZMTP, or wants CURVE";
+    return err == -EMSGSIZE ? "a message is over the limit" : strerror(-err);
+}
+
 static void end_broken(struct mesh_ipc *ipc, struct connection *connection, int err)
 {
-    int64_t now_ns = clock_now_ns();
-
     metric_add(ipc->broken, 1);
-    if (ipc->told_ns == 0 || now_ns - ipc->told_ns > TELL_NS)
-        log_warn("a connection was closed: %s", err == -EPROTO
-                                                    ? "what came is no ZMTP, or wants CURVE"
-                                                : err == -EMSGSIZE ? "a frame is over the limit"
-                                                                   : strerror(-err));
-    ipc->told_ns = now_ns;
+    if (may_tell(&ipc->told_broken_ns, clock_now_ns()))
+        log_warn("a connection was closed: %s", what_broke(err));
     end(ipc, connection);
 }
 
@@ -479,7 +468,7 @@ static bool read_next(struct mesh_ipc *ipc)
     bool drained = false;
     int err;
 
-    if (ipc->stirred || ipc->n_reads == READS)
+    if ((ipc->stirred && TAILQ_EMPTY(&ipc->ready)) || ipc->n_reads == READS)
         look_around(ipc);
     connection = TAILQ_FIRST(&ipc->ready);
     if (!connection)
@@ -504,10 +493,8 @@ static int take(struct mesh_ipc *ipc, struct mesh_message *message)
     struct connection *connection = ipc->current;
     int err = mesh_engine_next(&connection->engine, &ipc->intake, message);
 
-    if (connection->greeted_by != 0 && connection->engine.state == ENGINE_OPEN) {
-        connection->greeted_by = 0;
-        ipc->n_greeting--;
-    }
+    if (connection->engine.state == ENGINE_OPEN)
+        end_greeting(ipc, connection);
     arm(ipc, connection); /* it may have been answered */
     message->peer = ipc->kind == MESH_ROUTER ? connection->peer : 0;
     if (err == -EAGAIN)
@@ -522,7 +509,8 @@ int mesh_ipc_recv(struct mesh_ipc *ipc, struct mesh_message *message)
 {
     int err = -EAGAIN;
 
-    while (err == -EAGAIN && (ipc->current || read_next(ipc)))
+    /* What comes may be no message without end: the owner has other things to do, too. */
+    for (int reads = 0; err == -EAGAIN && (ipc->current || (reads++ < READS && read_next(ipc)));)
         if (ipc->current)
             err = take(ipc, message);
     return err;
@@ -536,18 +524,45 @@ bool mesh_ipc_next_lost(struct mesh_ipc *ipc, uint64_t *peer)
     return true;
 }
 
+/* Whether it has said something that was not looked at, as the owner has slept: once it gets more time for that. */
+static bool spare(struct mesh_ipc *ipc, struct connection *connection, int64_t now_ns)
+{
+    uint8_t byte;
+
+    if (connection->spared ||
+        recv(connection->engine.fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) <= 0)
+        return false;
+    connection->spared = true;
+    end_greeting(ipc, connection);
+    expect_greeting(ipc, connection, now_ns);
+    return true;
+}
+
 void mesh_ipc_tick(struct mesh_ipc *ipc, int64_t now_ns)
 {
+    struct connection *connection;
+
     if (ipc->paused && now_ns >= ipc->paused_until)
         listen_again(ipc);
-    if (ipc->n_greeting == 0)
-        return;
-    for (size_t i = 0; i < ipc->n_slots; i++) {
-        struct connection *connection = ipc->slots[i];
-
-        if (connection && connection->greeted_by != 0 && now_ns >= connection->greeted_by)
+    while ((connection = TAILQ_FIRST(&ipc->greeting)) && now_ns >= connection->greeted_by)
+        if (!spare(ipc, connection, now_ns))
             end(ipc, connection);
-    }
+}
+
+int64_t mesh_ipc_next_ns(const struct mesh_ipc *ipc)
+{
+    const struct connection *first = TAILQ_FIRST(&ipc->greeting);
+    int64_t next = first ? first->greeted_by : MESH_NEVER;
+
+    return ipc->paused && ipc->paused_until < next ? ipc->paused_until : next;
+}
+
+void mesh_ipc_cut(struct mesh_ipc *ipc, uint64_t peer)
+{
+    const struct connection *connection = find(ipc, peer);
+
+    if (connection)
+        shutdown(connection->engine.fd, SHUT_RDWR);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -562,6 +577,7 @@ int mesh_ipc_create(enum mesh_socket_kind kind, size_t max_message_bytes, struct
     ipc->max_frame_bytes = max_message_bytes + FRAME_SLACK;
     ipc->epoll = -1;
     TAILQ_INIT(&ipc->ready);
+    TAILQ_INIT(&ipc->greeting);
     ipc->broken = metrics_counter("mesh_broken_connections_total",
                                   "Connections closed for what came over them", NULL);
     if (kind == MESH_ROUTER) {
@@ -637,6 +653,7 @@ void mesh_ipc_destroy(struct mesh_ipc **ipc, int linger_ms)
     if (self->epoll >= 0)
         close(self->epoll);
     free(self->slots);
+    free(self->spare);
     free(self->lost);
     free(self);
     *ipc = NULL;

@@ -466,9 +466,11 @@ bool mesh_peers_pending(struct mesh_peers *peers)
 
 int64_t mesh_peers_next_ns(const struct mesh_peers *peers)
 {
-    int64_t retry = peers->now_ns + RETRY_MS * NS_PER_MS;
+    int64_t retry = peers->n_stuck > 0 ? peers->now_ns + RETRY_MS * NS_PER_MS : MESH_NEVER;
+    int64_t next = mesh_transport_next_ns(&peers->transport);
 
-    return peers->n_stuck > 0 && retry < peers->look_at ? retry : peers->look_at;
+    next = retry < next ? retry : next;
+    return next < peers->look_at ? next : peers->look_at;
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */

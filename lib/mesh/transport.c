@@ -1,5 +1,6 @@
 #include "mesh/transport.h"
 
+#include "mesh/deadline.h"
 #include "mesh/ipc.h"
 
 #include <errno.h>
@@ -249,6 +250,10 @@ bool mesh_transport_next_lost(struct mesh_transport *transport, uint64_t *peer)
 
 void mesh_transport_cut(struct mesh_transport *transport, uint64_t peer)
 {
+    if (transport->ipc && mesh_ipc_has_peer(peer)) {
+        mesh_ipc_cut(transport->ipc, peer);
+        return;
+    }
     read_monitor(transport); /* who has gone meanwhile, and whose number may be another's */
     /* libzmq offers no way to end one connection of a ROUTER: its descriptor does. */
     for (size_t fd = 0; fd < transport->n_fds; fd++)
@@ -283,6 +288,11 @@ int mesh_transport_polled(struct mesh_transport *transport, const struct pollfd 
             transport->watched_ns = 0;
     }
     return n;
+}
+
+int64_t mesh_transport_next_ns(const struct mesh_transport *transport)
+{
+    return transport->ipc ? mesh_ipc_next_ns(transport->ipc) : MESH_NEVER;
 }
 
 bool mesh_transport_is_uncertain(const struct mesh_transport *transport)

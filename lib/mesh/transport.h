@@ -7,7 +7,7 @@
  *     while (mesh_transport_recv() == 0) ...       until -EAGAIN
  *     while (mesh_transport_next_lost()) ...       all that they had sent has been received
  *     unless (mesh_transport_is_uncertain())       sending takes notice of what has come: descriptors may fall silent
- *         poll(mesh_transport_fds()), mesh_transport_polled()
+ *         poll(mesh_transport_fds()) until mesh_transport_next_ns(), mesh_transport_polled()
  */
 #ifndef MESH_TRANSPORT_H
 #define MESH_TRANSPORT_H
@@ -98,6 +98,8 @@ void mesh_transport_cut(struct mesh_transport *transport, uint64_t peer);
 int mesh_transport_fds(const struct mesh_transport *transport, struct pollfd *fds);
 /** What poll() said of them. @return how many they are */
 int mesh_transport_polled(struct mesh_transport *transport, const struct pollfd *fds);
+/** When mesh_transport_watch() has something to do that no descriptor tells; MESH_NEVER. */
+int64_t mesh_transport_next_ns(const struct mesh_transport *transport);
 /** Whether mesh_transport_recv() may have something though no descriptor tells. */
 bool mesh_transport_is_uncertain(const struct mesh_transport *transport);
 /** Ask: POLLIN, mesh_transport_recv() has something; POLLOUT, a DEALER takes a message. */
