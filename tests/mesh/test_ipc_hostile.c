@@ -392,6 +392,101 @@ static void a_message_without_end_drowns_nobody(void **state)
     floods("\1\x40" ZEROS_16 ZEROS_16 ZEROS_16 ZEROS_16, 66);
 }
 
+static size_t count_answers(const int *fds, size_t n)
+{
+    static const char pong[] = "\4\5\4PONG";
+    uint8_t bytes[512];
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        ssize_t got = recv(fds[i], bytes, sizeof(bytes), MSG_DONTWAIT);
+
+        count += got > 7 && memcmp(bytes + got - 7, pong, 7) == 0;
+    }
+    return count;
+}
+
+/* What is no message is looked at in turns, too: between them the owner does his other work. */
+static void the_owner_is_not_kept(void **state)
+{
+    enum { N = 48 };
+    struct end router = ends_open(MESH_ROUTER, false, ends_path("a"));
+    struct mesh_message message;
+    size_t n_answers = 0;
+    int64_t until;
+    int fds[N];
+
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        fds[i] = ends_raw(ends_path("a"));
+        ends_raw_greet(fds[i]);
+        ends_write(fds[i], "\4\7\4PING\0\1", 9);
+    }
+    until = clock_now_ms() + ENDS_WAIT_MS;
+    while (n_answers < N && clock_now_ms() < until) {
+        struct pollfd fd = mesh_ipc_fd(router.ipc);
+        size_t n;
+
+        poll(&fd, 1, mesh_ipc_is_ready(router.ipc) ? 0 : 10);
+        mesh_ipc_polled(router.ipc, fd.revents);
+        assert_int_equal(mesh_ipc_recv(router.ipc, &message), -EAGAIN);
+        n = count_answers(fds, N);
+        assert_in_range(n, 0, N / 2);
+        n_answers += n;
+    }
+    assert_int_equal(n_answers, N);
+    for (size_t i = 0; i < N; i++)
+        close(fds[i]);
+    ends_close(&router, 0);
+}
+
+/* Whatever a socket has room for of small messages, without end. */
+static void top_up(int fd, size_t *at)
+{
+    static char frames[256 * 100]; /* of 254 zeros each */
+    ssize_t n = 1;
+
+    for (size_t i = 0; i < sizeof(frames); i += 256)
+        frames[i + 1] = (char)254;
+    while (n > 0) {
+        n = send(fd, frames + *at, sizeof(frames) - *at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        *at = (*at + (n > 0 ? (size_t)n : 0)) % sizeof(frames);
+    }
+}
+
+static void others_are_heard_beside_who_never_stops(void **state)
+{
+    struct end router = ends_open(MESH_ROUTER, false, ends_path("a"));
+    int fd = ends_raw(ends_path("a"));
+    int other = ends_raw(ends_path("a"));
+    struct mesh_message message;
+    bool heard = false;
+    size_t at = 0;
+
+    (void)state;
+    ends_raw_greet(fd);
+    top_up(fd, &at);
+    assert_int_equal(ends_recv(&router, NULL, &message), 0);
+    mesh_message_close(&message);
+    ends_raw_greet(other);
+    ends_write(other, "\0\5other", 7);
+    for (int i = 0; i < 50000 && !heard; i++) {
+        struct pollfd poll_fd = mesh_ipc_fd(router.ipc);
+
+        top_up(fd, &at);
+        if (i % 500 == 0 && poll(&poll_fd, 1, 0) > 0)
+            mesh_ipc_polled(router.ipc, poll_fd.revents);
+        if (mesh_ipc_recv(router.ipc, &message) == 0) {
+            heard = zmq_msg_size(&message.first) == 5;
+            mesh_message_close(&message);
+        }
+    }
+    assert_true(heard);
+    close(fd);
+    close(other);
+    ends_close(&router, 0);
+}
+
 /* ---- too few descriptors --------------------------------------------------------------------- */
 
 static double cpu_seconds(void)
@@ -416,7 +511,8 @@ static int live(struct mesh_ipc *ipc, int ms)
 
         poll(&fd, 1, next > now ? (int)((next - now) / MS) + 1 : 0);
         mesh_ipc_polled(ipc, fd.revents);
-        mesh_ipc_tick(ipc, clock_now_ns());
+        if (clock_now_ns() < until) /* else nobody has woken it */
+            mesh_ipc_tick(ipc, clock_now_ns());
         while (mesh_ipc_recv(ipc, &message) == 0)
             mesh_message_close(&message);
     }
@@ -523,6 +619,8 @@ int main(void)
         cmocka_unit_test(pings_of_who_does_not_read_are_bounded),
         cmocka_unit_test(a_flood_of_pings_drowns_nobody),
         cmocka_unit_test(a_message_without_end_drowns_nobody),
+        cmocka_unit_test(the_owner_is_not_kept),
+        cmocka_unit_test(others_are_heard_beside_who_never_stops),
         cmocka_unit_test(without_descriptors_newcomers_wait),
         cmocka_unit_test(a_forked_child_does_not_keep_us_awake),
     };
