@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Real processes, broken on purpose under load; then the checker reads what all of them wrote down."""
+import contextlib
 import os
 import random
 import time
@@ -225,12 +226,14 @@ class Faults(Checks):
             hopeless = world.client("--mix=once", "--threads=2", "--seconds=300", "--work-ms=400", "--deadline-ms=200")
             clients = [steady, hasty, hopeless]
             stamps = []
-            time.sleep(1.0)
+            self.calls_go_on(world, clients, 1.0)
             for ahead_s, rate in ((3600, 1.0), (-3600, 1.0), (-3600, 0.5)):
                 clock.set(ahead_s, rate)
                 before = time.monotonic_ns()
-                comer = world.worker(ready=False)  # that it comes is a line in its log and the broker's
-                time.sleep(1.5 / rate)
+                comer = world.worker(ready=False)
+                self.calls_go_on(world, clients, 1.5 / rate)
+                with contextlib.suppress(AssertionError):  # whether it came, and when, is asked below
+                    until(lambda: "registered with" in world.log(comer.name), "it is there", 5)
                 stamps.append((comer, (before, time.monotonic_ns())))
             world.finish(clients)
             failed = list(world.history().of(steady).allowed({"OK"}))
@@ -241,6 +244,12 @@ class Faults(Checks):
             for process in [*clients, *workers]:
                 self.assertNotIn("is over", world.log(process.name))
             self.clock_was_moved(world, checked, clients, workers, stamps)
+
+    def calls_go_on(self, world, clients, seconds):
+        """For so long, and until each client has written something down."""
+        sizes = [world.journal_size(client) for client in clients]
+        time.sleep(seconds)
+        until(lambda: all(world.journal_size(client) > size for client, size in zip(clients, sizes)), "calls go on")
 
     def clock_was_moved(self, world, checked, clients, workers, stamps):
         """For everybody: else nothing is proven."""

@@ -177,6 +177,10 @@ class World:
     def journal(self, name):
         return os.path.join(self.folder, name + ".journal")
 
+    def journal_size(self, client):
+        path = self.journal(client.name)
+        return os.path.getsize(path) if os.path.exists(path) else 0
+
     # ---- faults ------------------------------------------------------------------------------
 
     def fault(self):
