@@ -35,7 +35,7 @@ const char *mesh_channel_trouble(const struct mesh_channel *channel)
 {
     const char *trouble = NULL;
 
-    for (size_t i = 0; i < channel->n_sessions && !trouble; i++)
+    for (size_t i = 0; i < 2 * channel->endpoints.count && !trouble; i++)
         trouble = channel->sessions[i].link.trouble;
     return trouble;
 }
@@ -64,14 +64,17 @@ static int add_sessions(struct mesh_channel *channel, const struct mesh_channel_
         .heartbeat_ms = options->heartbeat_ms,
         .security = options->security,
     };
+    unsigned n = (unsigned)channel->endpoints.count;
 
-    channel->n_sessions = channel->endpoints.count;
-    channel->sessions = calloc(channel->n_sessions, sizeof(*channel->sessions));
+    channel->n_sessions = n;
+    channel->sessions = calloc((size_t)2 * n, sizeof(*channel->sessions));
     if (!channel->sessions)
         return -ENOMEM;
-    for (unsigned i = 0; i < channel->n_sessions; i++) {
-        link.endpoint = channel->endpoints.at[i];
-        mesh_session_init(&channel->sessions[i], channel, i, &link);
+    for (unsigned i = 0; i < 2 * n; i++) {
+        link.endpoint = channel->endpoints.at[i % n];
+        mesh_session_init(&channel->sessions[i], channel, i % n, &link);
+        if (i >= n)
+            mesh_link_rest(&channel->sessions[i].link);
     }
     return 0;
 }
@@ -104,6 +107,9 @@ static int start(struct mesh_channel *channel, const struct mesh_channel_options
     channel->down_since = clock_now_ns();
     channel->late_frames =
         metrics_counter("mesh_late_frames_total", "Frames for calls that were over already", NULL);
+    channel->turns =
+        metrics_counter("mesh_session_turns_total",
+                        "Sessions that another took the place of, as the peer asked", NULL);
     if (!channel->name || !channel->context)
         return -ENOMEM;
     err = add_sessions(channel, options);

@@ -50,7 +50,8 @@ static void take_out(struct mesh_channel *channel, struct mesh_stream *stream)
 static bool turned_away(const struct mesh_channel *channel)
 {
     for (size_t i = 0; i < channel->n_sessions; i++)
-        if (!channel->sessions[i].link.turned_away)
+        if (!channel->sessions[i].link.turned_away &&
+            channel->sessions[i].link.state != LINK_RESTING)
             return false;
     return true;
 }
@@ -167,7 +168,7 @@ static size_t collect(const struct mesh_channel *channel, unsigned avoid,
 /* Of two at random the one with fewer calls under way. `avoid`: a bit for each session that was tried. */
 static struct mesh_session *pick(const struct mesh_channel *channel, unsigned avoid)
 {
-    struct mesh_session *found[MESH_ENDPOINTS_MAX];
+    struct mesh_session *found[2 * MESH_ENDPOINTS_MAX];
     size_t n = collect(channel, avoid, found);
     size_t one, other;
 

@@ -24,15 +24,16 @@ struct mesh_channel {
     struct mesh_driver driver;
 
     /* The driver's. */
-    int64_t now_ns;                /* of this step */
-    int64_t down_since;            /* ns, when n_taking became 0 */
-    struct mesh_session *sessions; /* (n_sessions) */
+    int64_t now_ns;     /* of this step */
+    int64_t down_since; /* ns, when n_taking became 0 */
+    /* (2 * endpoints.count) one for each, then their twins; n_sessions of them in use: all once a twin is. */
+    struct mesh_session *sessions;
     size_t n_sessions;
     struct mesh_timers deadlines, delays;       /* of calls; those that are to be tried again */
     struct mesh_stream *waiting, *last_waiting; /* OPEN not sent: no session; in order */
     struct mesh_retry retry;
     size_t kept_bytes; /* of requests, to be sent again */
-    struct metric *late_frames;
+    struct metric *late_frames, *turns;
 };
 
 #endif

@@ -120,7 +120,7 @@ static struct timespec time_left(int64_t at_ns)
 /* Wait for what the links' descriptors say, or for post. */
 static void wait_for_news(struct mesh_channel *channel, int64_t at_ns)
 {
-    struct pollfd fds[MESH_ENDPOINTS_MAX * MESH_LINK_FDS + 1] = {
+    struct pollfd fds[2 * MESH_ENDPOINTS_MAX * MESH_LINK_FDS + 1] = {
         {.fd = channel->mailbox.fd, .events = POLLIN}};
     struct timespec timeout = time_left(at_ns);
     int n = 1;
@@ -319,7 +319,7 @@ static void *run(void *arg)
     mesh_calls_end_all(channel);
     while (mesh_mailbox_has_post(&channel->mailbox) || driver->deferred)
         handle_posts(channel, true);
-    for (size_t i = 0; i < channel->n_sessions; i++)
+    for (size_t i = 0; i < 2 * channel->endpoints.count; i++)
         mesh_session_fini(&channel->sessions[i], BYE_LINGER_MS);
     return NULL;
 }

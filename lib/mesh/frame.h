@@ -54,6 +54,7 @@ enum mesh_frame_flag {
     MESH_IDEMPOTENT = 0x0040,
     MESH_COMPRESS = 0x0080,
     MESH_UNPROCESSED = 0x0100,
+    MESH_RETURN = 0x0200,
     MESH_CRITICAL = 0x8000,
 };
 

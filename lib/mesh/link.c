@@ -4,6 +4,7 @@
 #include "mesh/deadline.h"
 #include "mesh/meta.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,7 +136,7 @@ static void lose(struct mesh_link *link, const char *why)
     bool was_up = link->state == LINK_UP;
     bool stood = was_up && link->now_ns - link->up_at >= STANDING_MS * NS_PER_MS;
 
-    if (link->state == LINK_IDLE)
+    if (link->state == LINK_IDLE || link->state == LINK_RESTING)
         return;
     mesh_link_flush(link);
     report_unsent(link);
@@ -186,10 +187,27 @@ static void say_bye(struct mesh_link *link)
         mesh_link_send(link, &message);
 }
 
-void mesh_link_restart(struct mesh_link *link)
+void mesh_link_restart(struct mesh_link *link, const char *why)
 {
     say_bye(link);
-    break_off(link, "the peer takes no new calls");
+    break_off(link, why);
+}
+
+void mesh_link_rest(struct mesh_link *link)
+{
+    assert(link->state == LINK_IDLE);
+    link->state = LINK_RESTING;
+}
+
+void mesh_link_wake(struct mesh_link *link, int64_t now_ns)
+{
+    if (link->state != LINK_RESTING)
+        return;
+    link->state = LINK_IDLE;
+    link->now_ns = now_ns;
+    link->down_at = now_ns;
+    link->complained = false;
+    link->retry_at = now_ns + backoff_ns(link); /* whoever wakes it again and again has to wait */
 }
 
 void mesh_link_fini(struct mesh_link *link, int linger_ms)
@@ -248,6 +266,16 @@ static void error_from_peer(struct mesh_link *link, const struct mesh_frame *fra
     lose(link, status.message);
 }
 
+static void goaway(struct mesh_link *link, const struct mesh_header *header)
+{
+    if (link->state != LINK_UP)
+        return;
+    if ((header->flags & MESH_RETURN) && link->handler->returning)
+        link->handler->returning(link->arg);
+    else
+        link->handler->going(link->arg);
+}
+
 /* Session kinds are ours, the rest goes to the owner. @return false: the owner took the message */
 static bool session_frame(struct mesh_link *link, const struct mesh_frame *frame)
 {
@@ -260,8 +288,7 @@ static bool session_frame(struct mesh_link *link, const struct mesh_frame *frame
             link->handler->pong(link->arg, frame->header.call_id, frame->header.credit_messages);
         return true;
     case MESH_GOAWAY:
-        if (link->state == LINK_UP)
-            link->handler->going(link->arg);
+        goaway(link, &frame->header);
         return true;
     case MESH_BYE:
         if (frame->header.flags & MESH_UNPROCESSED)
@@ -413,6 +440,8 @@ bool mesh_link_step(struct mesh_link *link, int64_t now_ns)
 {
     link->now_ns = now_ns;
     link->heard = false;
+    if (link->state == LINK_RESTING)
+        return false;
     if (link->state != LINK_UP)
         complain(link);
     if (link->state == LINK_IDLE && now_ns >= link->retry_at)
@@ -446,6 +475,8 @@ bool mesh_link_pending(struct mesh_link *link)
     bool stuck;
     short events;
 
+    if (link->state == LINK_RESTING)
+        return false;
     mesh_link_flush(link);
     stuck = mesh_outbox_stuck(&link->outbox);
     if (link->broken[0] || link->inbox.opened)
@@ -461,6 +492,8 @@ int64_t mesh_link_next_ns(const struct mesh_link *link)
 {
     if (link->state == LINK_UP)
         return mesh_heartbeat_next_ns(&link->beat);
+    if (link->state == LINK_RESTING)
+        return MESH_NEVER;
     if (link->state == LINK_CONNECTING && !link->transport.ipc)
         return link->complained ? MESH_NEVER : link->now_ns + COMPLAIN_MS * NS_PER_MS;
     return link->retry_at;

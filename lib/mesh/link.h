@@ -25,6 +25,8 @@ struct mesh_link_handler {
     /** The session is over, or the peer asked for no new calls (`going`: it still stands). */
     void (*down)(void *arg, const char *why);
     void (*going)(void *arg);
+    /** The peer stays, and asks for a session beside this one, which shall end once it can. NULL: as `going`. */
+    void (*returning)(void *arg);
     /** Before `down`: this OPEN was given to mesh_link_send() and not a byte of it was written. NULL: not asked. */
     void (*unsent)(void *arg, uint64_t call_id);
     /** PONG: the token of its PING, 0 when nobody asked, and credit_messages. NULL: not asked. */
@@ -45,7 +47,7 @@ struct mesh_link_options {
 /** Whether it can lead anywhere: "scheme://...", and inproc:// only within a shared context. */
 bool mesh_endpoint_is_valid(const char *endpoint, const void *context);
 
-enum mesh_link_state { LINK_IDLE, LINK_CONNECTING, LINK_GREETING, LINK_UP };
+enum mesh_link_state { LINK_IDLE, LINK_CONNECTING, LINK_GREETING, LINK_UP, LINK_RESTING };
 
 struct mesh_link {
     struct mesh_link_options options;
@@ -90,8 +92,13 @@ int mesh_link_polled(struct mesh_link *link, const struct pollfd *fds);
 bool mesh_link_pending(struct mesh_link *link);
 int64_t mesh_link_next_ns(const struct mesh_link *link);
 
-/** Leave this session for the next, with a BYE: after GOAWAY, when nothing runs on it any more. */
-void mesh_link_restart(struct mesh_link *link);
+/** Leave this session for the next, with a BYE: after GOAWAY, when nothing runs on it any more. `why` is for the log. */
+void mesh_link_restart(struct mesh_link *link, const char *why);
+
+/** Without a session: seek none, until woken. */
+void mesh_link_rest(struct mesh_link *link);
+/** Seek a session again, soon. */
+void mesh_link_wake(struct mesh_link *link, int64_t now_ns);
 
 /** Send, or keep until the peer takes it: with the next flush, step or look whether something is pending. Takes
  *  the message always. @return 0; -ENOTCONN */

@@ -412,13 +412,71 @@ static void count(struct mesh_session *session, bool takes_calls)
         agree_on_size(channel);
 }
 
+static struct mesh_session *twin_of(const struct mesh_session *session)
+{
+    struct mesh_channel *channel = session->channel;
+    size_t n = channel->endpoints.count, i = (size_t)(session - channel->sessions);
+
+    return &channel->sessions[i < n ? i + n : i - n];
+}
+
+static bool rests(const struct mesh_session *session)
+{
+    return session->link.state == LINK_RESTING;
+}
+
+/* A twin that still has calls of its own does it when these have ended. */
+static void wake_twin(struct mesh_session *session)
+{
+    struct mesh_session *twin = twin_of(session);
+
+    session->channel->n_sessions = 2 * session->channel->endpoints.count;
+    mesh_link_wake(&twin->link, session->link.now_ns);
+}
+
+/* It stands: new calls are its own from now on. */
+static void relieve_twin(struct mesh_session *session)
+{
+    struct mesh_session *twin = twin_of(session);
+
+    if (!twin->leaving)
+        return;
+    twin->leaving = false;
+    twin->going = true;
+    count(twin, false);
+    metric_add(session->channel->turns, 1);
+}
+
 static void on_up(void *arg)
 {
     struct mesh_session *session = arg;
 
     session->going = false;
     count(session, true);
+    relieve_twin(session);
     mesh_calls_resume(session->channel);
+}
+
+static void on_returning(void *arg)
+{
+    struct mesh_session *session = arg;
+
+    if (session->going)
+        return;
+    session->leaving = true;
+    wake_twin(session);
+}
+
+/* One of the two seeks a session, or has one that takes calls. */
+static void rest_beside_twin(struct mesh_session *session)
+{
+    struct mesh_session *twin = twin_of(session);
+
+    if (rests(twin) || twin->going)
+        return;
+    mesh_link_rest(&session->link);
+    if (twin->leaving)
+        wake_twin(twin);
 }
 
 static enum call_fate fate_of(const struct mesh_session *session, const struct mesh_stream *stream)
@@ -434,8 +492,9 @@ static void on_down(void *arg, const char *why)
     struct mesh_channel *channel = session->channel;
     struct status status;
 
-    session->going = false;
+    session->going = session->leaving = false;
     count(session, false);
+    rest_beside_twin(session);
     status_set(&status, STATUS_UNAVAILABLE, "%s", why);
     for (uint32_t i = 0; i < session->slots.n; i++) {
         struct mesh_stream *stream = session->slots.all[i].call;
@@ -450,6 +509,7 @@ static void on_going(void *arg)
     struct mesh_session *session = arg;
 
     session->going = true;
+    session->leaving = false;
     count(session, false);
 }
 
@@ -465,8 +525,12 @@ static void on_unsent(void *arg, uint64_t call_id)
 void mesh_session_init(struct mesh_session *session, struct mesh_channel *channel, unsigned number,
                        const struct mesh_link_options *options)
 {
-    static const struct mesh_link_handler handler = {
-        .up = on_up, .down = on_down, .going = on_going, .unsent = on_unsent, .frame = on_frame};
+    static const struct mesh_link_handler handler = {.up = on_up,
+                                                     .down = on_down,
+                                                     .going = on_going,
+                                                     .returning = on_returning,
+                                                     .unsent = on_unsent,
+                                                     .frame = on_frame};
 
     *session = (struct mesh_session){.channel = channel, .number = number};
     mesh_link_init(&session->link, options, &handler, session);
@@ -483,6 +547,8 @@ bool mesh_session_step(struct mesh_session *session, int64_t now_ns)
     bool busy = mesh_link_step(&session->link, now_ns);
 
     if (session->going && session->slots.n_used == 0)
-        mesh_link_restart(&session->link);
+        mesh_link_restart(&session->link, rests(twin_of(session))
+                                              ? "the peer takes no new calls"
+                                              : "another one has taken its place");
     return busy;
 }

@@ -1,6 +1,9 @@
 /*
  * session.h - a channel's connection to one broker (or server), and the calls on it; inside lib/mesh
  *
+ * Each has a twin, which rests until the peer asks for a session beside this one: then the twin takes the new calls,
+ * and this one rests when its own have ended.
+ *
  * Belongs to whoever drives the channel. What becomes of a call that fails here is channel_calls.h's to say.
  */
 #ifndef MESH_SESSION_H
@@ -13,8 +16,9 @@
 
 struct mesh_session {
     struct mesh_channel *channel;
-    unsigned number; /* among the channel's */
-    bool going;      /* the peer takes no new calls */
+    unsigned number; /* of its endpoint, among the channel's */
+    bool going;      /* it takes no new calls: the peer said so, or its twin does instead */
+    bool leaving;    /* and that will be once its twin stands */
     bool counted;    /* among those of the channel that take calls */
     struct mesh_link link;
     struct mesh_slots slots;

@@ -164,6 +164,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
 #define END(call, seq) "\x26\x06\0" call seq "\0\0\x04\x0A\x02ok"
 #define FAIL(call, status) "\x26\0\0" call "\0" status "\0\x04\x22\x02no"
 #define GOAWAY "\x05\0\0\0\0\0\0\0"
+#define RETURN "\x05\0\x02\0\0\0\0\0"
 #define BYE "\x06\0\0\0\0\0\0\0"
 #define ERROR "\x07\0\0\0\0\x03\0\x04\x22\x02no"
 #define PACKED(call) "\x23\x0E\0" call "\1\0\x03\x08\x1F\x0A\1\0\xFF\x50\x0A\x0A"
@@ -173,6 +174,7 @@ static const char CALLS_WELL[] = ACCEPT("\2") INITIAL("\2") DATA("\2", "\1") END
 static const char CALLS_ILL[] =
     FAIL("\0", "\x0E") FAIL("\1", "\x08") DATA("\2", "\1") FAIL("\2", "\x0D") END("\2", "\1") BYE;
 static const char SESSIONS[] = GOAWAY DATA("\2", "\1") FAIL("\1", "\x0E") ERROR END("\0", "\1");
+static const char TURNS[] = RETURN DATA("\2", "\1") RETURN FAIL("\1", "\x0E") GOAWAY RETURN BYE;
 static const char LIES[] = END("\x81", "\1") DATA("\0", "\1") DATA("\0", "\1") PACKED("\2")
     END("\0", "\2") ACCEPT("\1") INITIAL("\1") INITIAL("\1") "rubbish";
 
@@ -180,6 +182,7 @@ const struct fuzz_seed fuzz_seeds[] = {
     {NULL, CALLS_WELL, sizeof(CALLS_WELL) - 1},
     {NULL, CALLS_ILL, sizeof(CALLS_ILL) - 1},
     {NULL, SESSIONS, sizeof(SESSIONS) - 1},
+    {NULL, TURNS, sizeof(TURNS) - 1},
     {NULL, LIES, sizeof(LIES) - 1},
     {NULL, NULL, 0},
 };

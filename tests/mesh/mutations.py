@@ -3,6 +3,7 @@
 LEASE = "tests/mesh/test_mesh_lease"
 IPC = "tests/mesh/test_mesh_ipc"
 HOSTILE = "tests/mesh/test_mesh_ipc_hostile"
+TURNOVER = "tests/mesh/test_mesh_turnover"
 
 
 def lease(rule, name, old, new, says=""):
@@ -16,7 +17,23 @@ def ours(name, file, old, new, target, **more):
             "limit_s": 30, "hangs": True} | more
 
 
+def turnover(name, file, old, new):
+    return {"rule": "--", "name": name, "file": f"lib/mesh/{file}", "old": old, "new": new, "target": TURNOVER}
+
+
 MUTATIONS = [
+    turnover("new calls wait for the next session", "session.c", "    session->leaving = true;\n    wake_twin(session);\n",
+             "    session->leaving = true;\n    session->going = true;\n    wake_twin(session);\n"),
+    turnover("a session with calls is given up for the next", "session.c",
+             "    if (session->going && session->slots.n_used == 0)\n", "    if (session->going)\n"),
+    turnover("the old session stays", "session.c", "    twin->leaving = false;\n    twin->going = true;\n",
+             "    twin->leaving = false;\n"),
+    turnover("both seek a session when the old one dies", "session.c", "    if (rests(twin) || twin->going)\n        return;\n",
+             "    if (rests(twin) || !twin->going)\n        return;\n"),
+    turnover("who is asked while its twin has calls forgets it", "session.c",
+             "    if (twin->leaving)\n        wake_twin(twin);\n", ""),
+    turnover("who is asked again and again does not wait", "link.c",
+             "    link->retry_at = now_ns + backoff_ns(link); /*", "    link->retry_at = now_ns; /*"),
     lease("I6", "a share counts as lowered once that is said", "max3(share->told, share->before, share->running)",
           "max3(share->told, 0, share->running)", "more than"),
     lease("I6", "any PONG says that a share is lowered", "!share->tell && token >= share->token)",
