@@ -302,6 +302,7 @@ static int core_open(struct broker *broker)
         .max_message_bytes = broker->options.max_message_bytes,
         .heartbeat_ms = broker->options.heartbeat_ms,
         .settle_ms = broker->options.settle_ms,
+        .max_session_age_ms = broker->options.max_session_age_ms,
         .weights = broker->options.weights,
         .n_weights = broker->options.n_weights,
     };

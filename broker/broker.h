@@ -24,6 +24,8 @@ struct broker_options {
     uint32_t heartbeat_ms;    /* 0: 1000; a peer is dead after three */
     uint32_t
         settle_ms; /* so long after its start calls wait for a worker that has yet to come; 0: none */
+    uint32_t
+        max_session_age_ms; /* callers that have stayed so long, a tenth more or less, are asked to come anew; 0: never */
     const struct queue_weight *weights; /* (n_weights) of tenants, queue.h; borrowed until stop */
     size_t n_weights;
     const struct mesh_security

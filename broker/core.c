@@ -152,6 +152,7 @@ static void on_tick(struct broker_core *core)
 {
     router_deadlines(core, core->now_ns);
     session_beats(core);
+    session_ages(core);
     sick_heal(core, core->now_ns);
     if (core->levels_stale && core->now_ns - core->levels_ns >= LEVELS_NS)
         set_levels(core);
@@ -169,10 +170,13 @@ bool core_waits(const struct broker_core *core, const struct mesh_header *open)
 int64_t broker_core_next_ns(const struct broker_core *core)
 {
     int64_t next = mesh_timers_next_ns(&core->beats);
+    int64_t age = mesh_timers_next_ns(&core->ages);
     int64_t deadline = mesh_timers_next_ns(&core->deadlines);
     int64_t healing = mesh_timers_next_ns(&core->healings);
     int64_t push = local_next_ns(core);
 
+    if (age < next)
+        next = age;
     if (deadline < next)
         next = deadline;
     if (healing < next)
@@ -319,6 +323,7 @@ void broker_core_destroy(struct broker_core **core)
     table_fini(&self->by_caller);
     table_fini(&self->by_id);
     mesh_timers_fini(&self->beats);
+    mesh_timers_fini(&self->ages);
     mesh_timers_fini(&self->deadlines);
     mesh_timers_fini(&self->healings);
     while (self->blanks) {

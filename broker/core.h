@@ -69,7 +69,9 @@ struct broker_core_options {
     size_t n_weights;
     int64_t
         settle_ms; /* after its start: workers may still come, so nothing is refused for want of one; 0: none */
-    uint64_t seed; /* of hash tables and call ids: random, except in tests */
+    int64_t
+        max_session_age_ms; /* callers that have stayed so long, a tenth more or less, shall come anew; 0: never */
+    uint64_t seed; /* of hash tables, call ids and ages: random, except in tests */
 };
 
 struct broker_core;

@@ -19,7 +19,7 @@
 
 static struct {
     struct config_list front, back;
-    int64_t queue_limit, queue_bytes, max_message_bytes, heartbeat_ms, grace_s;
+    int64_t queue_limit, queue_bytes, max_message_bytes, heartbeat_ms, grace_s, max_session_age;
     const char *tenant_weights;
     struct observe_flags observe;
     struct access_flags access;
@@ -43,6 +43,10 @@ static const struct config_option OPTIONS[] = {
     ACCESS_WORKER_OPTIONS(config.access),
     {"heartbeat-ms", CONFIG_INT, &config.heartbeat_ms, "N",
      "a peer that is silent three times as long is dead", NULL, 10, 60000},
+    {"max-session-age", CONFIG_INT, &config.max_session_age, "SECONDS",
+     "ask callers that have stayed so long to connect anew, so that they find new brokers; 0: "
+     "never",
+     NULL, 0, 1000000},
     {"", CONFIG_STRING, NULL, NULL, "Limits:", NULL, 0, 0},
     {"queue-limit", CONFIG_INT, &config.queue_limit, "N", "waiting calls of one service", NULL, 1,
      1000000},
@@ -125,6 +129,7 @@ static void fill_options(struct broker_options *options, const char **front, con
     options->max_message_bytes = (size_t)config.max_message_bytes;
     options->heartbeat_ms = (uint32_t)config.heartbeat_ms;
     options->settle_ms = SETTLE_MS;
+    options->max_session_age_ms = (uint32_t)config.max_session_age * 1000;
 }
 
 /* @return 0; -errno */

@@ -35,6 +35,7 @@ void session_end(struct broker_core *core, struct session *session, const char *
         worker_lost(core, session, why);
     router_caller_lost(core, session, core->now_ns);
     mesh_timer_cancel(&core->beats, &session->timer);
+    mesh_timer_cancel(&core->ages, &session->age);
     table_remove(&core->by_peer, &session->by_peer);
     LIST_REMOVE(session, link);
     core->n_sessions[session->side]--;
@@ -70,6 +71,36 @@ void session_lost(struct broker_core *core, enum broker_side side, uint64_t peer
     forget_peer(core, side, peer);
 }
 
+/* ---- ages ------------------------------------------------------------------------------------ */
+
+/* A tenth more or less, so that callers which came together do not leave together. Without memory it stays. */
+static void set_age(struct broker_core *core, struct session *session)
+{
+    int64_t age = core->options.max_session_age_ms * NS_PER_MS;
+    int64_t part;
+
+    if (session->side != BROKER_FRONT || age == 0)
+        return;
+    part = (int64_t)(table_mix(core->options.seed ^ session->serial) % 2001) - 1000;
+    age += age / 10 * part / 1000;
+    mesh_timer_set(&core->ages, &session->age, core->now_ns + age);
+}
+
+void session_ages(struct broker_core *core)
+{
+    const struct mesh_header header = {.kind = MESH_GOAWAY, .flags = MESH_RETURN};
+    struct mesh_timer *timer = NULL;
+
+    while ((timer = mesh_timers_pop(&core->ages, core->now_ns))) {
+        struct session *session = container_of(timer, struct session, age);
+
+        if (core->draining) /* it has been asked to go */
+            continue;
+        log_debug("caller '%s' has stayed for long: it is asked to come anew", session->name);
+        core_send(core, session, &header, NULL, NULL, false);
+    }
+}
+
 /* ---- beginnings ------------------------------------------------------------------------------ */
 
 static struct session *session_make(struct broker_core *core, const struct broker_event *event,
@@ -102,6 +133,7 @@ static struct session *session_make(struct broker_core *core, const struct broke
     session->side = side;
     session->peer = peer;
     session->serial = ++core->next_serial;
+    set_age(core, session);
     session->max_message_bytes = core->options.max_message_bytes;
     if (hello->max_message_bytes > 0 && hello->max_message_bytes < session->max_message_bytes)
         session->max_message_bytes = (size_t)hello->max_message_bytes;

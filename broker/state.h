@@ -28,7 +28,7 @@ struct session {
     size_t max_message_bytes; /* the smaller of both sides' */
     bool bundles;             /* it takes them */
     struct mesh_heartbeat beat;
-    struct mesh_timer timer;
+    struct mesh_timer timer, age;   /* heartbeats; front: when it shall come anew */
     uint64_t last_id;               /* greatest call id: of the caller's, or sent to the worker */
     struct worker *worker;          /* back, once registered */
     struct mesh_identity *identity; /* owned; NULL: nobody in particular */
@@ -71,7 +71,7 @@ struct broker_core {
     struct table by_peer, by_caller, by_id;
     struct sessions sessions;
     size_t n_sessions[2]; /* of each side */
-    struct mesh_timers beats, deadlines, healings;
+    struct mesh_timers beats, ages, deadlines, healings;
     uint64_t next_serial, next_id;
     uint64_t n_calls; /* that wait or run */
     uint64_t n_started, n_ended;
@@ -133,6 +133,8 @@ void session_stranger(struct broker_core *core, const struct broker_event *event
 void session_rubbish(struct broker_core *core, const struct broker_event *event);
 /* End those that have been silent for too long. */
 void session_beats(struct broker_core *core);
+/* Ask callers that have stayed for long to come anew: then they may find brokers that are new. */
+void session_ages(struct broker_core *core);
 /* The peer's mistake: tell it, then the session is over. The session is gone afterwards. */
 void core_session_error(struct broker_core *core, struct session *session, enum status_code code,
                         const char *why);

@@ -329,6 +329,65 @@ static void draining_broker_finishes_and_refuses(void **state)
     assert_true(broker_core_idle(puppet.core));
 }
 
+/* Once, each at its own time, and no more than asked: calls go on, and new ones are taken. */
+static void old_callers_are_asked_to_come_anew(void **state)
+{
+    enum { CALLERS = 20 };
+    int64_t told_ms[CALLERS] = {0};
+    int64_t least = INT64_MAX, most = 0;
+    uint64_t running;
+
+    (void)state;
+    puppet_fini(&puppet);
+    puppet_init(&puppet,
+                (struct broker_core_options){.max_session_age_ms = 10000, .heartbeat_ms = 60000});
+    puppet_worker(&puppet, WORKER, "test.Echo", 2, NULL);
+    for (uint64_t i = 0; i < CALLERS; i++)
+        puppet_caller(&puppet, CALLER + i);
+    running = opened(1, (struct opening){0});
+    for (int64_t ms = 50; ms <= 30000; ms += 50) {
+        puppet_wait(&puppet, 50);
+        for (uint64_t i = 0; i < CALLERS; i++) {
+            if (!puppet_has(&puppet, BROKER_FRONT, CALLER + i, MESH_GOAWAY))
+                continue;
+            assert_int_equal(told_ms[i], 0);
+            told_ms[i] = ms;
+            puppet_take(&puppet, BROKER_FRONT, CALLER + i, MESH_GOAWAY);
+            assert_int_equal(puppet.taken.header.flags, MESH_RETURN);
+        }
+    }
+    for (int i = 0; i < CALLERS; i++) {
+        assert_in_range(told_ms[i], 9000, 11050);
+        least = told_ms[i] < least ? told_ms[i] : least;
+        most = told_ms[i] > most ? told_ms[i] : most;
+    }
+    assert_true(most - least > 500);
+    opened(2, (struct opening){0});
+    puppet_end(&puppet, WORKER, running, STATUS_OK);
+    caller_got_end(1, STATUS_OK);
+    puppet_silence(&puppet, BROKER_BACK, WORKER);
+}
+
+static void who_has_left_or_is_to_leave_is_not_asked(void **state)
+{
+    struct broker_event drain = {.kind = BROKER_DRAIN};
+
+    (void)state;
+    puppet_fini(&puppet);
+    puppet_init(&puppet,
+                (struct broker_core_options){.max_session_age_ms = 10000, .heartbeat_ms = 60000});
+    puppet_caller(&puppet, CALLER);
+    puppet_wait(&puppet, 5000);
+    puppet_kind(&puppet, BROKER_FRONT, CALLER, MESH_BYE, 0);
+    puppet_wait(&puppet, 10000);
+    puppet_silence(&puppet, BROKER_FRONT, CALLER);
+    puppet_caller(&puppet, CALLER);
+    puppet_step(&puppet, &drain);
+    at_caller(MESH_GOAWAY);
+    puppet_wait(&puppet, 12000);
+    puppet_silence(&puppet, BROKER_FRONT, CALLER);
+}
+
 static void draining_broker_waits_for_no_worker(void **state)
 {
     struct broker_event drain = {.kind = BROKER_DRAIN};
@@ -374,6 +433,8 @@ int main(void)
         TEST(health_is_checked_and_watched),
         TEST(draining_broker_finishes_and_refuses),
         TEST(draining_broker_waits_for_no_worker),
+        TEST(old_callers_are_asked_to_come_anew),
+        TEST(who_has_left_or_is_to_leave_is_not_asked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

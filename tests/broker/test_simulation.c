@@ -87,6 +87,7 @@ static void make_broker(int broker)
                                           .max_message_bytes = 1 << 20,
                                           .heartbeat_ms = BEAT_MS,
                                           .settle_ms = chance(30) ? SETTLE_MS : 0,
+                                          .max_session_age_ms = chance(50) ? AGE_MS : 0,
                                           .seed = draw()};
 
     assert_int_equal(broker_core_create(&options, sim.now_ns, &sim.cores[broker]), 0);
@@ -294,6 +295,7 @@ static void invariants_hold(void **state)
     assert_true(sim.n_ends > 2 * sim.n_ok);
     assert_true(sim.n_bounced > n / 100);
     assert_true(sim.n_moved > n / 2);
+    assert_true(sim.n_aged > n / 2);
 }
 
 int main(void)

@@ -16,12 +16,12 @@ ECHO = "example.echo.v1.Echo"
 class Stack:
     """A broker and the echo worker, on sockets in a folder of their own."""
 
-    def __init__(self, worker="examples/echo/example-echo"):
+    def __init__(self, worker="examples/echo/example-echo", broker=()):
         self.folder = tempfile.TemporaryDirectory(prefix="dragoman-call-")
         self.front = f"ipc://{self.folder.name}/front"
         back = f"ipc://{self.folder.name}/back"
         self.log = open(os.path.join(self.folder.name, "log"), "w", encoding="utf-8")
-        self.processes = [self.run("broker/dragoman-broker", "--front", self.front, "--back", back),
+        self.processes = [self.run("broker/dragoman-broker", "--front", self.front, "--back", back, *broker),
                           self.run(worker, "--broker", back)]
 
     def run(self, binary, *args):
@@ -211,6 +211,30 @@ class Details(unittest.TestCase):
                               json.dumps({"text": form}))
             self.assertEqual((result.returncode, result.stdout, result.stderr),
                              (1, "", "ABORTED: as was asked for\n" + told), form)
+
+
+class MaxSessionAge(unittest.TestCase):
+    def test_a_caller_that_stays_is_asked_to_come_anew(self):
+        stack = Stack(broker=("--max-session-age", "1", "--log-level", "debug"))
+        self.addCleanup(stack.stop)
+        process = subprocess.Popen([os.path.join(BUILD, "cli/dragoman"), "call", "--broker", stack.front, "--wait",
+                                    "--timeout", "60", f"{ECHO}/Chat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   text=True, env=environment())
+        guard = threading.Timer(60, process.kill)
+        guard.start()
+        asked, words = False, 0
+        while not asked or words < 3:  # and the conversation goes on
+            process.stdin.write(json.dumps({"text": f"word {words}"}) + "\n")
+            process.stdin.flush()
+            self.assertEqual(json.loads(process.stdout.readline()), {"text": f"word {words}"})
+            words += 1
+            time.sleep(0.1)
+            with open(stack.log.name, encoding="utf-8") as stream:
+                asked = "caller 'call' has stayed for long: it is asked to come anew" in stream.read()
+        process.stdin.close()
+        self.assertEqual(process.wait(timeout=60), 0)
+        process.stdout.close()
+        guard.cancel()
 
 
 class DebugLog(unittest.TestCase):

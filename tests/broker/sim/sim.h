@@ -31,6 +31,7 @@
 #define CALL_BYTES_MAX 31000
 #define BEAT_MS 100
 #define MS ((int64_t)1000000)
+#define AGE_MS 200         /* of a caller's session, where there is a limit */
 #define GRACE_NS (10 * MS) /* of an END after its deadline */
 
 /* A message on its way, either direction. */
@@ -81,6 +82,9 @@ struct peer {
     bool connected, silent;
     struct line out, in; /* to the broker, from it */
     int64_t spoke_ns;
+    /* a caller's */
+    int64_t born_ns; /* when its HELLO arrived */
+    bool aged;       /* it was asked to come anew */
     /* a worker's */
     struct process *process;
     uint64_t last_id;
@@ -112,8 +116,9 @@ struct sim {
     struct sim_call calls[CALLS_MAX];
     size_t n_calls;
     struct sim_call *by_id[IDS_MAX];
-    uint64_t bounced[BROKERS];                         /* in this schedule */
-    uint64_t n_ends, n_ok, n_runs, n_bounced, n_moved; /* over all schedules: that things happen */
+    uint64_t bounced[BROKERS]; /* in this schedule */
+    uint64_t n_ends, n_ok, n_runs, n_bounced, n_moved,
+        n_aged; /* over all schedules: that things happen */
 };
 
 extern struct sim sim;
@@ -152,7 +157,7 @@ uint64_t token_of(const struct mesh_frame *frame);
 /* A step of a broker is over. */
 void check_core(int broker);
 /* What a broker sends, as it sends it. */
-void check_sent(const struct peer *to, const struct mesh_frame *frame);
+void check_sent(struct peer *to, const struct mesh_frame *frame);
 /* Time has passed: nobody waits longer than its deadline. */
 void check_deadlines(void);
 /* No worker runs more than it has slots, over all its brokers. */

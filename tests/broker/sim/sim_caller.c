@@ -171,6 +171,13 @@ void caller_acts(struct peer *peer)
         start_over(peer);
         return;
     }
+    if (peer->aged && !call) { /* it does; whoever is there takes its calls then */
+        send_kind(peer, MESH_BYE, 0);
+        while (peer->out.first)
+            sim_arrive(peer);
+        sim_disconnect(peer, chance(50));
+        return;
+    }
     if (!call || chance(30)) {
         if (chance(5))
             open_watch(peer);

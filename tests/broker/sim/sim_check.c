@@ -56,7 +56,20 @@ static void check_open(const struct mesh_frame *frame)
     check(left >= 0 && (left > 0 || call->timeout_ns == 0));
 }
 
-void check_sent(const struct peer *to, const struct mesh_frame *frame)
+/* Each session once, a tenth before or after its time. */
+static void check_goaway(struct peer *to, const struct mesh_header *header)
+{
+    int64_t age = sim.now_ns - to->born_ns;
+
+    if (!(header->flags & MESH_RETURN))
+        return;
+    check(!to->aged);
+    check(age >= AGE_MS * MS * 9 / 10 && age <= AGE_MS * MS * 11 / 10);
+    to->aged = true;
+    sim.n_aged++;
+}
+
+void check_sent(struct peer *to, const struct mesh_frame *frame)
 {
     const struct mesh_header *header = &frame->header;
     struct sim_call *call = NULL;
@@ -66,6 +79,8 @@ void check_sent(const struct peer *to, const struct mesh_frame *frame)
             check_open(frame);
         return;
     }
+    if (header->kind == MESH_GOAWAY)
+        check_goaway(to, header);
     call = header->kind >= MESH_OPEN ? call_of_id(header->call_id) : NULL;
     if (!call || call->caller != to->route || call->lost)
         return;

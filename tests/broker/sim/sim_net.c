@@ -129,12 +129,16 @@ void sim_tick_until(int64_t until_ns)
 }
 
 /* The deadline counts from here on: the wire carries what is left. */
-static void note_arrival(const struct peer *peer, const struct mesh_header *header)
+static void note_arrival(struct peer *peer, const struct mesh_header *header)
 {
     struct sim_call *call = header->kind == MESH_OPEN && peer->side == BROKER_FRONT
                                 ? call_of_id(header->call_id)
                                 : NULL;
 
+    if (header->kind == MESH_HELLO) {
+        peer->born_ns = sim.now_ns;
+        peer->aged = false;
+    }
     if (call)
         call->arrived = true;
     if (call && call->timeout_ns != 0)

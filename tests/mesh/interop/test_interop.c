@@ -9,7 +9,7 @@
 
 static const struct interop_case *const suites[] = {
     core_cases,  flow_cases,    session_cases, bad_client_cases, end_to_end_cases,
-    retry_cases, balance_cases, auth_cases,    details_cases};
+    retry_cases, balance_cases, auth_cases,    details_cases,    age_cases};
 
 static const struct transport *find_transport(const char *name)
 {

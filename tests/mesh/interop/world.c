@@ -69,7 +69,8 @@ void world_start_broker(struct world *world)
                                      .back = back,
                                      .context = world->context,
                                      .security = security(world, &world->keys.broker),
-                                     .heartbeat_ms = world->heartbeat_ms};
+                                     .heartbeat_ms = world->heartbeat_ms,
+                                     .max_session_age_ms = world->max_session_age_ms};
 
     for (int tries = 0; broker_start(&options, &world->broker) < 0; tries++) {
         assert_true(tries < 100); /* the one before is still closing its listener */
@@ -246,6 +247,7 @@ int world_setup(void **state)
 
     world->transport = plan->transport;
     world->heartbeat_ms = plan->flags & BEATS ? 100 : 0;
+    world->max_session_age_ms = plan->flags & AGES ? WORLD_AGE_MS : 0;
     world->context = zmq_ctx_new();
     snprintf(world->folder, sizeof(world->folder), P_tmpdir "/dragoman-interop-XXXXXX");
     if (!mkdtemp(world->folder))

@@ -11,6 +11,7 @@
 #include "tests/mesh/rig.h"
 
 #define WORLD_WORKERS 6
+#define WORLD_AGE_MS 200
 #define WORLD_CAPACITY 8 /* of a worker that says nothing else */
 
 struct broker;
@@ -30,6 +31,7 @@ enum {
     BEATS = 4,    /* a heartbeat each 100 ms */
     ONCE = 8,     /* the same over any transport: over broker-tcp only */
     CURVE = 16,   /* means nothing without keys, and a broker that checks them */
+    AGES = 32,    /* the broker asks callers that stayed for WORLD_AGE_MS to come anew */
 };
 
 /* What workers' interceptors look for in metadata: a status to end the call with, a token. */
@@ -50,11 +52,11 @@ struct interop_case {
 
 /* Each ended by a NULL name. */
 extern const struct interop_case core_cases[], flow_cases[], session_cases[], bad_client_cases[],
-    end_to_end_cases[], retry_cases[], balance_cases[], auth_cases[], details_cases[];
+    end_to_end_cases[], retry_cases[], balance_cases[], auth_cases[], details_cases[], age_cases[];
 
 struct world {
     const struct transport *transport;
-    uint32_t heartbeat_ms;
+    uint32_t heartbeat_ms, max_session_age_ms;
     void *context;
     char folder[64];
     char front[128], back[128]; /* where callers and workers connect: maybe the proxy's */
