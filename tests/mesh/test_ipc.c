@@ -1,15 +1,11 @@
 /* Our sockets over ipc://, with libzmq's and with each other: what is sent arrives, in order, and before the end is told. */
-#include "base/clock.h"
 #include "mesh/engine.h"
-#include "mesh/transport.h"
 #include "tests/mesh/ends.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -405,153 +401,6 @@ static void nothing_follows_half_a_message(void **state)
     close(pair[1]);
 }
 
-/* ---- names ----------------------------------------------------------------------------------- */
-
-static void abstract_names(void **state)
-{
-    char name[64], broken[200];
-    struct end router, ours, libzmqs;
-
-    (void)state;
-    snprintf(name, sizeof(name), "@dragoman-test-ipc-%d", (int)getpid());
-    router = ends_open(MESH_ROUTER, false, name);
-    assert_int_equal(mesh_ipc_bind(router.ipc, name), -EADDRINUSE);
-    ours = ends_open(MESH_DEALER, false, name);
-    libzmqs = ends_open(MESH_DEALER, true, name);
-    ends_meet(&router, &ours);
-    ends_meet(&router, &libzmqs);
-    assert_int_equal(mesh_ipc_bind(router.ipc, "@"), -EINVAL);
-    assert_int_equal(mesh_ipc_bind(router.ipc, ""), -EINVAL);
-    memset(broken, 'x', sizeof(broken));
-    broken[sizeof(broken) - 1] = '\0';
-    assert_int_equal(mesh_ipc_bind(router.ipc, broken), -ENAMETOOLONG);
-    ends_close(&ours, 0);
-    ends_close(&libzmqs, 0);
-    ends_close(&router, 0);
-}
-
-static void two_listeners_of_one_router(void **state)
-{
-    struct end router = ends_open(MESH_ROUTER, false, ends_path("a"));
-    struct end one, two;
-
-    (void)state;
-    assert_int_equal(mesh_ipc_bind(router.ipc, ends_path("b")), 0);
-    one = ends_open(MESH_DEALER, false, ends_path("a"));
-    two = ends_open(MESH_DEALER, true, ends_path("b"));
-    assert_true(ends_meet(&router, &one) != ends_meet(&router, &two));
-    ends_close(&one, 0);
-    ends_close(&two, 0);
-    ends_close(&router, 0);
-    assert_int_equal(access(ends_path("a"), F_OK), -1);
-    assert_int_equal(access(ends_path("b"), F_OK), -1);
-}
-
-/* A socket's file that nobody needs is taken away; a file is not, nor one that another has there by now. */
-static void files_of_others_stay(void **state)
-{
-    struct end old = ends_open(MESH_ROUTER, false, ends_path("a"));
-    struct end new = ends_open(MESH_ROUTER, false, ends_path("a"));
-    int fd = open(ends_path("b"), O_CREAT | O_WRONLY, 0600);
-    struct end dealer;
-
-    (void)state;
-    ends_close(&old, 0);
-    dealer = ends_open(MESH_DEALER, false, ends_path("a"));
-    ends_meet(&new, &dealer);
-    assert_true(fd >= 0);
-    assert_int_equal(mesh_ipc_bind(new.ipc, ends_path("b")), -EADDRINUSE);
-    assert_int_equal(access(ends_path("b"), F_OK), 0);
-    unlink(ends_path("b"));
-    close(fd);
-    ends_close(&dealer, 0);
-    ends_close(&new, 0);
-}
-
-/* ---- beside libzmq's ------------------------------------------------------------------------- */
-
-static int transport_recv(struct mesh_transport *transport, struct mesh_message *message)
-{
-    int64_t until = clock_now_ms() + ENDS_WAIT_MS;
-    struct pollfd fds[MESH_TRANSPORT_FDS];
-    int err;
-
-    while ((err = mesh_transport_recv(transport, message)) == -EAGAIN && clock_now_ms() < until) {
-        poll(fds, (nfds_t)mesh_transport_fds(transport, fds),
-             mesh_transport_is_uncertain(transport) ? 0 : 5);
-        mesh_transport_polled(transport, fds);
-    }
-    return err;
-}
-
-static void transport_send(struct mesh_transport *transport, struct mesh_message *message)
-{
-    struct mesh_message none;
-    int err;
-
-    while ((err = mesh_transport_send(transport, message)) == -EAGAIN) {
-        assert_int_equal(mesh_transport_recv(transport, &none), -EAGAIN);
-        poll(NULL, 0, 1);
-        for (struct pollfd fds[MESH_TRANSPORT_FDS] = {{.revents = POLLIN}}; transport->ipc;) {
-            mesh_transport_polled(transport, fds);
-            break;
-        }
-    }
-    assert_int_equal(err, 0);
-}
-
-static void a_router_over_tcp_and_ipc(void **state)
-{
-    struct mesh_transport_options options = {
-        .context = ends_context(), .kind = MESH_ROUTER, .max_message_bytes = ENDS_MAX_BYTES};
-    struct mesh_transport router, dealers[2];
-    char endpoint[2][160], asked[160];
-    struct mesh_message message;
-
-    (void)state;
-    snprintf(asked, sizeof(asked), "ipc://%s", ends_path("a"));
-    mesh_transport_init(&router, &options);
-    assert_int_equal(mesh_transport_bind(&router, "tcp://127.0.0.1:*", endpoint[0], 160), 0);
-    assert_int_equal(mesh_transport_bind(&router, asked, endpoint[1], 160), 0);
-    options.kind = MESH_DEALER;
-    for (uint32_t round = 0; round < 50; round++) {
-        for (uint32_t i = 0; round == 0 && i < 2; i++) {
-            mesh_transport_init(&dealers[i], &options);
-            assert_int_equal(mesh_transport_connect(&dealers[i], endpoint[i]), 0);
-            while (!(mesh_transport_events(&dealers[i]) & POLLOUT)) { /* until both have greeted */
-                struct pollfd fds[MESH_TRANSPORT_FDS] = {{.revents = POLLIN}};
-
-                assert_int_equal(mesh_transport_recv(&dealers[i], &message), -EAGAIN);
-                assert_int_equal(mesh_transport_recv(&router, &message), -EAGAIN);
-                mesh_transport_polled(&dealers[i], fds);
-                poll(fds, (nfds_t)mesh_transport_fds(&router, fds), 1);
-                mesh_transport_polled(&router, fds);
-            }
-        }
-        for (uint32_t i = 0; i < 2; i++) {
-            ends_number(&message, 0, 100 + i);
-            transport_send(&dealers[i], &message);
-        }
-        for (uint32_t i = 0; i < 2; i++) { /* answered to whom it came from */
-            uint64_t peer;
-
-            assert_int_equal(transport_recv(&router, &message), 0);
-            peer = message.peer;
-            ends_number(&message, peer, ends_read_number(&message) + 100);
-            assert_int_equal(mesh_ipc_has_peer(peer),
-                             *(uint32_t *)zmq_msg_data(&message.first) == 201);
-            transport_send(&router, &message);
-        }
-        for (uint32_t i = 0; i < 2; i++) {
-            assert_int_equal(transport_recv(&dealers[i], &message), 0);
-            assert_int_equal(ends_read_number(&message), 200 + i);
-        }
-    }
-    mesh_transport_close(&dealers[0], 0);
-    mesh_transport_close(&dealers[1], 0);
-    mesh_transport_close(&router, 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -570,10 +419,6 @@ int main(void)
         cmocka_unit_test(who_does_not_read_is_sent_so_much),
         cmocka_unit_test(waiting_for_a_reader_is_no_work),
         cmocka_unit_test(nothing_follows_half_a_message),
-        cmocka_unit_test(abstract_names),
-        cmocka_unit_test(two_listeners_of_one_router),
-        cmocka_unit_test(files_of_others_stay),
-        cmocka_unit_test(a_router_over_tcp_and_ipc),
     };
 
     return cmocka_run_group_tests_name("ipc", tests, ends_setup, ends_teardown);
