@@ -23,7 +23,7 @@ static void *context;
 int ends_setup(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof(folder), "/tmp/ends-XXXXXX");
+    snprintf(folder, sizeof(folder), "ends-XXXXXX"); /* where it runs: mutants leave nothing */
     context = zmq_ctx_new();
     return mkdtemp(folder) && context ? 0 : -1;
 }
