@@ -229,16 +229,24 @@ static void up_down(struct up *up, int64_t grace_ms)
     free(up->workers);
 }
 
-/* Until every worker is registered, or a signal. @return the signal; 0 when all are */
+/* All have registered, and the gateway has heard of it. */
+static bool up_is_ready(const struct up *up)
+{
+    for (size_t i = 0; i < up->n_workers; i++)
+        if (!mesh_harness_ready(up->workers[i].harness))
+            return false;
+    return gateway_workers(up->gateway) >= up->n_workers;
+}
+
+/* Until requests can be served, or a signal. @return the signal; 0: they can */
 static int up_wait_ready(const struct up *up, const sigset_t *stop)
 {
     const struct timespec pause = {.tv_nsec = 2000000};
     int number;
 
-    for (size_t i = 0; i < up->n_workers; i++)
-        while (!mesh_harness_ready(up->workers[i].harness))
-            if ((number = sigtimedwait(stop, NULL, &pause)) > 0)
-                return number;
+    while (!up_is_ready(up))
+        if ((number = sigtimedwait(stop, NULL, &pause)) > 0)
+            return number;
     return 0;
 }
 

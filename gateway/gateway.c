@@ -128,6 +128,11 @@ bool gateway_ready(const struct gateway *gateway)
     return api_is_ready(&gateway->api);
 }
 
+size_t gateway_workers(const struct gateway *gateway)
+{
+    return api_workers(&gateway->api);
+}
+
 void gateway_stop(struct gateway **gateway, int64_t grace_ms)
 {
     if (!*gateway)

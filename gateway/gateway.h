@@ -45,6 +45,8 @@ int gateway_start(const struct gateway_options *options, struct gateway **out);
 int gateway_port(const struct gateway *gateway);
 /** Whether every stage of the chain has a worker: what /readyz answers. */
 bool gateway_ready(const struct gateway *gateway);
+/** How many workers it knows of: news of one that has registered come a moment later. */
+size_t gateway_workers(const struct gateway *gateway);
 
 /** Take no new requests, wait for running ones at most grace_ms, cancel the rest, stop. */
 void gateway_stop(struct gateway **gateway, int64_t grace_ms);

@@ -85,6 +85,8 @@ void api_healthz(struct http_exchange *exchange, void *context);
 void api_readyz(struct http_exchange *exchange, void *context);
 /** Whether each service has a worker: what api_readyz() answers. */
 bool api_is_ready(const struct api *api);
+/** Workers in the directory, as last heard. */
+size_t api_workers(const struct api *api);
 void api_metrics(struct http_exchange *exchange, void *context);
 void api_page(struct http_exchange *exchange, void *context);
 void api_models(struct http_exchange *exchange, void *context);

@@ -33,6 +33,15 @@ bool api_is_ready(const struct api *api)
     return ready;
 }
 
+size_t api_workers(const struct api *api)
+{
+    const struct directory_view *view = directory_acquire(api->directory);
+    size_t n = view->n_workers;
+
+    directory_release(&view);
+    return n;
+}
+
 void api_readyz(struct http_exchange *exchange, void *context)
 {
     const struct api *api = context;
