@@ -139,37 +139,34 @@ static void *stop_slowly(void *arg)
     return NULL;
 }
 
-static void stopping_broker_waits_for_running_calls(void **state)
+/* The broker stops while a call runs. @param ms  of the call; 0: until it is cancelled. @return how the call ends */
+static enum status_code stopped_meanwhile(int ms, int grace_ms)
 {
     struct mesh_stream *stream = NULL;
+    enum status_code code;
     pthread_t thread;
-    int grace_ms = 5000;
 
-    (void)state;
     live_worker_start(0, 1, NULL);
-    stream = live_long_call(300, NULL);
+    stream = live_long_call(ms, NULL);
     rig_wait(atomic_load(&echo_counts.running) == 1);
     pthread_create(&thread, NULL, stop_slowly, &grace_ms);
-    assert_int_equal(live_wait_status(stream).code, STATUS_OK);
+    code = live_wait_status(stream).code;
     pthread_join(thread, NULL);
     mesh_stream_destroy(&stream);
+    return code;
+}
+
+static void stopping_broker_waits_for_running_calls(void **state)
+{
+    (void)state;
+    assert_int_equal(stopped_meanwhile(300, 5000), STATUS_OK);
 }
 
 static void stopping_broker_ends_the_rest(void **state)
 {
-    struct mesh_stream *stream = NULL;
-    pthread_t thread;
-    int grace_ms = 50;
-
     (void)state;
-    live_worker_start(0, 1, NULL);
-    stream = live_long_call(0, NULL);
-    rig_wait(atomic_load(&echo_counts.running) == 1);
-    pthread_create(&thread, NULL, stop_slowly, &grace_ms);
-    assert_int_equal(live_wait_status(stream).code, STATUS_UNAVAILABLE);
-    pthread_join(thread, NULL);
+    assert_int_equal(stopped_meanwhile(0, 50), STATUS_UNAVAILABLE);
     rig_wait(atomic_load(&echo_counts.cancelled) == 1);
-    mesh_stream_destroy(&stream);
 }
 
 int main(int argc, char **argv)
