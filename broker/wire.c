@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "mesh/listener.h"
 #include "mesh/outbox.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -50,16 +50,11 @@ static int make_folders(const char *path)
 /* libzmq takes the file away from whoever listens there: look first. */
 static bool somebody_listens(const char *path)
 {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool yes;
+    int fd = mesh_listener_connect(path);
 
-    if (fd < 0)
-        return false;
-    snprintf(name.sun_path, sizeof(name.sun_path), "%s", path);
-    yes = connect(fd, (struct sockaddr *)&name, sizeof(name)) == 0 || errno == EAGAIN;
-    close(fd);
-    return yes;
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 || fd == -EAGAIN;
 }
 
 static int prepare_ipc(const char *path)

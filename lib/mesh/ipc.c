@@ -6,6 +6,7 @@
 #include "mesh/deadline.h"
 #include "mesh/engine.h"
 #include "mesh/listener.h"
+#include "mesh/peer_list.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,8 +65,7 @@ struct mesh_ipc {
     struct connection *current; /* whose bytes the intake holds */
     struct mesh_intake intake;
 
-    uint64_t *lost; /* (n_lost) */
-    size_t n_lost, lost_room;
+    struct mesh_peer_list lost;
     struct metric *broken;
 };
 
@@ -165,16 +165,7 @@ static void note_lost(struct mesh_ipc *ipc, const struct connection *connection)
 {
     if (ipc->kind == MESH_ROUTER && connection->engine.state != ENGINE_OPEN)
         return;
-    if (ipc->n_lost == ipc->lost_room) {
-        size_t room = ipc->lost_room ? 2 * ipc->lost_room : 16;
-        uint64_t *lost = realloc(ipc->lost, room * sizeof(*lost));
-
-        if (!lost)
-            return; /* its heartbeats will tell */
-        ipc->lost = lost;
-        ipc->lost_room = room;
-    }
-    ipc->lost[ipc->n_lost++] = ipc->kind == MESH_ROUTER ? connection->peer : 0;
+    mesh_peer_list_add(&ipc->lost, ipc->kind == MESH_ROUTER ? connection->peer : 0);
 }
 
 static void set_ready(struct mesh_ipc *ipc, struct connection *connection, bool ready)
@@ -372,7 +363,7 @@ void mesh_ipc_polled(struct mesh_ipc *ipc, short revents)
 
 bool mesh_ipc_is_ready(const struct mesh_ipc *ipc)
 {
-    return ipc->current || ipc->stirred || !TAILQ_EMPTY(&ipc->ready) || ipc->n_lost > 0;
+    return ipc->current || ipc->stirred || !TAILQ_EMPTY(&ipc->ready) || ipc->lost.n > 0;
 }
 
 enum mesh_handshake mesh_ipc_failure(const struct mesh_ipc *ipc)
@@ -518,10 +509,7 @@ int mesh_ipc_recv(struct mesh_ipc *ipc, struct mesh_message *message)
 
 bool mesh_ipc_next_lost(struct mesh_ipc *ipc, uint64_t *peer)
 {
-    if (ipc->n_lost == 0)
-        return false;
-    *peer = ipc->lost[--ipc->n_lost];
-    return true;
+    return mesh_peer_list_take(&ipc->lost, peer);
 }
 
 /* Whether it has said something that was not looked at, as the owner has slept: once it gets more time for that. */
@@ -654,7 +642,7 @@ void mesh_ipc_destroy(struct mesh_ipc **ipc, int linger_ms)
         close(self->epoll);
     free(self->slots);
     free(self->spare);
-    free(self->lost);
+    mesh_peer_list_fini(&self->lost);
     free(self);
     *ipc = NULL;
 }

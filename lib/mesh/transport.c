@@ -119,7 +119,7 @@ void mesh_transport_close(struct mesh_transport *transport, int linger_ms)
     if (transport->zmq)
         close_zmq(transport, linger_ms);
     free(transport->peer_by_fd);
-    free(transport->lost);
+    mesh_peer_list_fini(&transport->lost);
     mesh_transport_init(transport, &options);
 }
 
@@ -170,20 +170,6 @@ void mesh_transport_each_unwritten(const struct mesh_transport *transport,
 
 /* ---- who is lost ----------------------------------------------------------------------------- */
 
-static void lose(struct mesh_transport *transport, uint64_t peer)
-{
-    if (transport->n_lost == transport->lost_room) {
-        size_t room = transport->lost_room ? 2 * transport->lost_room : 16;
-        uint64_t *lost = realloc(transport->lost, room * sizeof(*lost));
-
-        if (!lost)
-            return; /* its heartbeats will tell */
-        transport->lost = lost;
-        transport->lost_room = room;
-    }
-    transport->lost[transport->n_lost++] = peer;
-}
-
 static void read_monitor(struct mesh_transport *transport)
 {
     bool router = transport->options.kind == MESH_ROUTER;
@@ -191,10 +177,10 @@ static void read_monitor(struct mesh_transport *transport)
 
     while ((fd = mesh_monitor_next(&transport->monitor)) >= 0) {
         if (!router) {
-            lose(transport, 0);
+            mesh_peer_list_add(&transport->lost, 0);
         } else if ((size_t)fd < transport->n_fds && transport->peer_by_fd[fd].known) {
             transport->peer_by_fd[fd].known = false;
-            lose(transport, transport->peer_by_fd[fd].peer);
+            mesh_peer_list_add(&transport->lost, transport->peer_by_fd[fd].peer);
         }
     }
 }
@@ -241,10 +227,8 @@ enum mesh_handshake mesh_transport_failure(struct mesh_transport *transport)
 
 bool mesh_transport_next_lost(struct mesh_transport *transport, uint64_t *peer)
 {
-    if (transport->n_lost > 0) {
-        *peer = transport->lost[--transport->n_lost];
+    if (mesh_peer_list_take(&transport->lost, peer))
         return true;
-    }
     return transport->ipc && mesh_ipc_next_lost(transport->ipc, peer);
 }
 

@@ -14,6 +14,7 @@
 
 #include "mesh/message.h"
 #include "mesh/monitor.h"
+#include "mesh/peer_list.h"
 #include "mesh/security.h"
 
 #include <poll.h>
@@ -50,8 +51,7 @@ struct mesh_transport {
     int64_t watched_ns;   /* when the monitor was last read; 0: it has something */
     struct mesh_transport_peer *peer_by_fd; /* (n_fds) */
     size_t n_fds;
-    uint64_t *lost; /* (n_lost) */
-    size_t n_lost, lost_room;
+    struct mesh_peer_list lost;
 };
 
 /** All but close() follow a bind or a connect. */
